@@ -1,0 +1,155 @@
+"""Hull attention: hard-max over two-dimensional keys by the convex hull of the keys.
+
+In batch, one hull per key head is built in scratch, in key order where the mask is causal, and answers the whole group of query
+heads. In a step, `append` keeps the hull beside the cached keys. Keys and queries that are not finite have no place on a hull;
+the rows they touch are answered by the dense scan, which every hull node carries along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.source import Function
+from attnc_ir.attributes.normalizer import Hardmax, Tie
+
+NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
+STEP_NOTE = "a query that is not finite is answered by the dense scan"
+
+
+def emit_hull_rows(node: Node) -> list[str]:
+    """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
+    dense = emit_exact_rows(_dense(node))
+    own = [_answer(node), _step_rows(node)] if node.cache is not None else [_answer(node), _batch_rows(node)]
+    return [*dense, *own, _blocks(node), _scratch(node)]
+
+
+def _dense(node: Node) -> Node:
+    """The same node under names that leave room for the hull's own functions."""
+    return replace(node, prefix="dense_")
+
+
+def _tie(node: Node) -> Tie:
+    assert isinstance(node.op.normalizer, Hardmax)
+    return node.op.normalizer.tie
+
+
+def _blocks(node: Node) -> str:
+    f = node.function("blocks", doc="units of work: key heads, or query rows in a step")
+    s = node.sizes(f)
+    f.line(f"return {s.b} * {s.hk if node.cache is None else s.hq}")
+    return f.text()
+
+
+def _scratch(node: Node) -> str:
+    f = node.function("scratch", doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles")
+    s = node.sizes(f)
+    with_mean = int(_tie(node) is Tie.MEAN)
+    f.line(f"size = {_dense(node).call('scratch')} + hull_scratch_bytes({s.dv}) + 8 * {s.dv}")
+    if node.cache is None:
+        itemsize = node.op.value_type.dtype.itemsize
+        f.line(f"size += hull_bytes(max({s.nk}, 1), {s.dv}, {with_mean}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}")
+    f.line("return size")
+    return f.text()
+
+
+def _answer(node: Node) -> str:
+    """`answer(b, h, hk, i, hull, hull_keys, rows_at, row_step, scratch, dense, fits)`: one query row."""
+    f = node.function(
+        "answer", "b", "h", "hk", "i", "hull", "hull_keys", "rows_at", "row_step", "scratch",
+        doc="one query row from the hull; -1 when the query is not finite",
+    )  # fmt: skip
+    s = node.sizes(f)
+    dtype = node.op.value_type.dtype
+    query, step = node.query_row(f)
+    out, out_step = node.output_row(f)
+    flip = "-" if node.op.scale < 0 else ""
+    f.line(f"q_row = {query}")
+    for axis, name in enumerate(("qx", "qy")):
+        f.line(f"{name} = {flip}{load_double(node.op.key_type.dtype, f'q_row + {axis} * {step}')}")
+    with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
+        f.line("return -1")
+    if _tie(node) is Tie.MEAN:
+        f.line(f"mean = scratch + hull_scratch_bytes({s.dv})")
+        f.line(f"hull_mean(hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)")
+        with f.block(f"for c in range({s.dv})"):
+            f.line(store(dtype, f"{out} + c * {out_step}", "load_f64(mean + 8 * c)"))
+    else:
+        values, value_step, element = node.values_at(f)
+        f.line(f"best = hull_{_tie(node).value}(hull, hull_keys, qx, qy, scratch)\nvalues = {values}")
+        with f.block(f"for c in range({s.dv})"):
+            f.line(copy_element(dtype.itemsize, f"{out} + c * {out_step}", f"values + best * {value_step} + c * {element}"))
+    f.line("return 0")
+    return f.text()
+
+
+def _step_rows(node: Node) -> str:
+    f = node.function("rows", "first", "last", "scratch", doc=f"hull, tie {_tie(node).value}, one query per head")
+    s = node.sizes(f)
+    f.line(f"own = scratch + {_dense(node).call('scratch')}")
+    with f.block("for unit in range(first, last)"):
+        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        with f.block(f"if {s.nk} == 0"):
+            node.empty_lines(f)
+            if node.op.empty.keyword != "error":
+                f.line("continue")
+        hull, stride = f.slot(f"cache{node.cache}_hull"), f.slot(f"cache{node.cache}_hull_stride")
+        keys, _, _ = node.keys_at(f)
+        values, value_step, _ = node.values_at(f)
+        f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
+        with f.block(f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"):
+            f.line(f"status = {_dense(node).call('rows', 'unit', 'unit + 1', 'scratch')}")
+            with f.block("if status != 0"):
+                f.line("return status")
+    f.line(f"return {OK}")
+    return f.text()
+
+
+def _batch_rows(node: Node) -> str:
+    tie = _tie(node)
+    with_mean = int(tie is Tie.MEAN)
+    f = node.function("rows", "first", "last", "scratch", doc=f"hull, tie {tie.value}, one key head at a time")
+    s, g = node.sizes(f), node.group(f)
+    itemsize = node.op.value_type.dtype.itemsize
+    code = DTYPE_CODES[node.op.value_type.dtype]
+    f.line(f"own = scratch + {_dense(node).call('scratch')}\nhull = own + hull_scratch_bytes({s.dv}) + 8 * {s.dv}")
+    f.line(f"hull_keys = hull + hull_bytes(max({s.nk}, 1), {s.dv}, {with_mean})\npacked = hull_keys + 16 * {s.nk}")
+    with f.block("for unit in range(first, last)"):
+        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}")
+        keys, key_step, key_element = node.keys_at(f)
+        values, value_step, value_element = node.values_at(f)
+        f.line(f"keys, rows_at, row_step, finite = {keys}, {values}, {value_step}, True")
+        with f.block(f"for j in range({s.nk})"):
+            for axis, name in enumerate("xy"):
+                f.line(f"{name} = {load_double(node.key_dtype, f'keys + j * {key_step} + {axis} * {key_element}')}")
+                f.line(f"store_f64(hull_keys + 16 * j + {8 * axis}, {name})")
+            f.line("finite = finite and math.isfinite(x) and math.isfinite(y)")
+        if with_mean:
+            # Aggregates read whole value rows; rows whose elements do not lie side by side are copied first.
+            with f.block(f"if {value_element} != {itemsize}"):
+                with f.block(f"for j in range({s.nk})"), f.block(f"for c in range({s.dv})"):
+                    f.line(copy_element(itemsize, f"packed + {itemsize} * (j * {s.dv} + c)", f"rows_at + j * {value_step} + c * {value_element}"))
+                f.line(f"rows_at, row_step = packed, {itemsize} * {s.dv}")
+        f.line(f"hull_init(hull, max({s.nk}, 1), {s.dv}, {with_mean})\nkept = 0")
+        with f.block(f"for i in range({s.nq})"):
+            f.line(f"h = hk * {g}")
+            node.range_lines(f)
+            with f.block("if finite"), f.block("while kept < hi"):
+                f.line(f"hull_append(hull, hull_keys, rows_at, row_step, {code}, own)\nkept += 1")
+            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+                with f.block("if hi == 0"):
+                    node.empty_lines(f)
+                    if node.op.empty.keyword != "error":
+                        f.line("continue")
+                f.line("answered = -1")
+                with f.block("if finite"):
+                    f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', 'hull_keys', 'rows_at', 'row_step', 'own')}")
+                with f.block("if answered != 0"):
+                    f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
+                    f.line(f"status = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+                    with f.block("if status != 0"):
+                        f.line("return status")
+    f.line(f"return {OK}")
+    return f.text()

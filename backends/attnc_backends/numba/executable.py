@@ -1,0 +1,298 @@
+"""Running a generated module: checking arguments, sharing work among threads, turning status codes into errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from attnc_backends.numba.emit import Command
+from attnc_backends.numba.lower import GraphProgram
+from attnc_backends.numba.memory import Frames, address_of
+from attnc_backends.numba.node import EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
+from attnc_backends.numba.state import Entry, NumbaState
+from attnc_backends.numba.threads import resolve_threads, run_workers
+from attnc_ir.arguments import Bound, Signature, check_sizes
+from attnc_ir.errors import ArgumentError, EmptyRowError, StateError
+from attnc_ir.expr import Lookup
+from attnc_ir.op import Op
+from attnc_ir.ops import Append, Attend, AttendStep, AttentionOp
+from attnc_ir.reference import attend_node_row
+from attnc_ir.storage import NUMPY, Array, from_float64
+from attnc_ir.types import Symbol
+
+Results = tuple[Array, ...]
+
+PARALLEL_WORK = 4_000_000
+"""Multiply-adds (or elements moved) from which an op is worth sharing among threads."""
+
+_INT64 = numba.int64
+
+
+class NumbaGraph:
+    """One compiled graph."""
+
+    def __init__(self, program: GraphProgram, module: ModuleType) -> None:
+        self.program = program
+        self.graph = program.graph
+        self.dispatcher = getattr(module, program.entry)
+        self.entry: Entry = self.dispatcher
+        self.signature = Signature(program.graph)
+        self.frames = Frames(program)
+        self.slots = program.context.layout.slots
+
+    def _where(self, op: Op) -> str:
+        return f"graph @{self.graph.name}, {op.results[0]}"
+
+    # --- stateless ---
+
+    def run(self, arrays: Mapping[str, object], threads: int) -> Results:
+        """All ops in order, each shared among workers where that pays."""
+        bound = self.signature.bind(arrays)
+        self.signature.check_values(bound)
+        frame, values = self.frames.new(bound)
+        for number, op in enumerate(self.program.ops):
+            workers = min(threads, self._units(op, bound)) if self._work(op, bound) >= PARALLEL_WORK else 1
+            self._run_op(number, op, frame, values, bound, workers)
+        return self.frames.results(values)
+
+    def _run_op(
+        self, number: int, op: Op, frame: npt.NDArray[np.int64], values: dict[str, Array], bound: Bound, workers: int
+    ) -> None:
+        at = address_of(frame)
+        marks = None
+        if number in self.program.unsettled:
+            assert isinstance(op, Attend)
+            g = op.geometry
+            marks = np.zeros(bound.size(g.batch) * bound.size(g.query_heads) * bound.size(g.queries), np.uint8)
+            frame[self.slots[f"unsettled_{number}"]] = address_of(marks)
+        size = self.entry(at, number, 0, 0, 0)
+        scratch = [np.empty(max(size, 1), np.uint8) for _ in range(workers)]
+
+        def share(worker: int, workers: int) -> int:
+            return self.entry(at, number, worker, workers, address_of(scratch[worker]))
+
+        for status in run_workers(share, workers):
+            if status == EMPTY_ROW:
+                self._raise_empty(op, frame)
+        self._check_fault(op, frame)
+        if marks is not None:
+            self._settle(op, values, np.flatnonzero(marks), bound)
+
+    def _settle(self, op: Op, values: dict[str, Array], rows: npt.NDArray[np.int64], bound: Bound) -> None:
+        """Answer the marked rows by rational arithmetic."""
+        assert isinstance(op, AttentionOp)
+        g = op.geometry
+        heads, queries = bound.size(g.query_heads), bound.size(g.queries)
+        for unit in rows.tolist():
+            b, h, i = unit // (heads * queries), unit // queries % heads, unit % queries
+            row = attend_node_row(op, values, b, h, i, graph=self.graph.name)
+            index = (b, h, i)[3 - (op.output.tensor.rank - 1) :]
+            values[op.output.name][index] = row.output
+            if op.lse is not None:
+                values[op.lse.name][index] = row.lse
+
+    @staticmethod
+    def _units(op: Op, bound: Bound) -> int:
+        """An upper bound of the useful number of workers."""
+        (first, *_) = op.results
+        return max(1, math.prod(bound.shape(first.tensor.shape)))
+
+    @staticmethod
+    def _work(op: Op, bound: Bound) -> int:
+        if isinstance(op, AttentionOp):
+            g = op.geometry
+            keys = bound.size(g.keys) if g.keys is not None else 1
+            rows = bound.size(g.batch) * bound.size(g.query_heads) * bound.size(g.queries)
+            return rows * keys * (bound.size(g.key_width) + bound.size(g.value_width) + 4)
+        return sum(math.prod(bound.shape(r.tensor.shape)) for r in op.results)
+
+    # --- errors ---
+
+    def _raise_empty(self, op: Op, frame: npt.NDArray[np.int64]) -> None:
+        b, h, i = (int(frame[self.slots[name]]) for name in ("fault_b", "fault_h", "fault_i"))
+        raise EmptyRowError(
+            f"{self._where(op)}: batch {b}, head {h}, row {i} may see no key, and the node says empty = error"
+        )
+
+    def _check_fault(self, op: Op, frame: npt.NDArray[np.int64]) -> None:
+        if frame[0] != 0:
+            tables = ", ".join(dict.fromkeys(str(e.table) for e in _lookups(op)))
+            raise ArgumentError(
+                f"{self._where(op)}: a look-up into {tables} uses an index outside the table; guard it with where(...) or clamp it"
+            )
+
+    # --- stateful ---
+
+    def new_state(self, dims: Mapping[str, int]) -> NumbaState:
+        """An empty state."""
+        where = f"graph @{self.graph.name}: "
+        if not self.graph.is_stateful:
+            raise ArgumentError(f"{where}it has no cache, so it has no state; call it instead")
+        check_sizes(where, dims)
+        wanted = list(dict.fromkeys(d.name for cache in self.graph.caches for d in cache.heads if isinstance(d, Symbol)))
+        missing = [name for name in wanted if name not in dims]
+        unknown = [name for name in dims if name not in wanted]
+        if missing or unknown:
+            what = f"needs the size of {', '.join(missing)}" if missing else f"has no dimension {', '.join(unknown)} among its cache heads"
+            raise ArgumentError(f"{where}a state {what}; give {', '.join(f'{n}=...' for n in wanted) or 'none'}")
+        return NumbaState(self.program, self.entry, dims)
+
+    def extend(self, state: NumbaState, arrays: Mapping[str, object], *, single: bool) -> Results:
+        """Take the steps that `arrays` hold; on any error the state is as before."""
+        if state.program is not self.program:
+            raise StateError(f"this state belongs to another graph than @{self.graph.name}, or to another compilation of it")
+        if single:
+            bound = self.signature.bind(arrays, dims=state.dims)
+            bound = Bound(bound.dims, {name: a[np.newaxis] for name, a in bound.arrays.items()}, 1)
+        else:
+            bound = self.signature.bind(arrays, steps=True, dims=state.dims)
+        with state:
+            steps = bound.steps if bound.steps is not None else 1
+            bound = Bound(bound.dims, bound.arrays, steps)
+            frame, values = self.frames.new(bound)
+            before = len(state)
+            state.reserve(steps)
+            state.place(frame)
+            try:
+                self._steps(state, frame, values, bound, steps)
+            except BaseException:
+                # Ctrl-C included: whatever was appended is taken back.
+                state.cut(before)
+                raise
+            state.advance(steps)
+            results = self.frames.results(values)
+        return tuple(r[0] for r in results) if single else results
+
+    def _scratch(self, state: NumbaState, frame: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.uint8]:
+        """Scratch for any op at the longest the caches will be."""
+        saved = frame.copy()
+        counts = np.array([(len(state) + steps) * n for n in state.appends], np.int64)
+        for plan, place in zip(self.program.caches, range(len(counts)), strict=True):
+            slot = self.slots.get(f"cache{plan.number}_count")
+            if slot is not None:
+                frame[slot] = address_of(counts) + 8 * place
+        at = address_of(frame)
+        size = max((self.entry(at, Command.SCRATCH, n, -1, 0) for n in range(len(self.program.ops))), default=0)
+        frame[:] = saved
+        return np.empty(max(size, 1), np.uint8)
+
+    def _steps(self, state: NumbaState, frame: npt.NDArray[np.int64], values: dict[str, Array], bound: Bound, steps: int) -> None:
+        scratch = self._scratch(state, frame, steps)
+        at, t = address_of(frame), 0
+        while True:
+            status = self.entry(at, Command.STEPS, t, steps, address_of(scratch))
+            if status == OK:
+                self._check_step_faults(frame)
+                return
+            t, number = int(frame[self.slots["trouble_step"]]), int(frame[self.slots["trouble_op"]])
+            op = self.program.ops[number]
+            self._check_step_faults(frame)
+            if status == EMPTY_ROW:
+                self._raise_empty(op, frame)
+            if status == NON_FINITE_KEY:
+                self._raise_non_finite(op, state, int(frame[self.slots["fault_h"]]), t)
+            assert status == UNSETTLED, status
+            assert isinstance(op, AttendStep)
+            self._settle_step(state, op, values, bound, t)
+            frame[self.slots["resume"]] = number + 1
+
+    def _check_step_faults(self, frame: npt.NDArray[np.int64]) -> None:
+        if frame[0] != 0:
+            self._check_fault(next(op for op in self.program.ops if any(True for _ in _lookups(op))), frame)
+
+    def _raise_non_finite(self, op: Op, state: NumbaState, head: int, t: int) -> None:
+        assert isinstance(op, Append)
+        raise StateError(
+            f"graph @{self.graph.name}, append to {op.cache}: the key of head {head} at position {len(state) + t} is not finite; "
+            "nothing was appended"
+        )
+
+    def _settle_step(self, state: NumbaState, op: AttendStep, values: dict[str, Array], bound: Bound, t: int) -> None:
+        """Answer every row of one step's node by rational arithmetic."""
+        plan = next(p for p in self.program.caches if p.op is self.graph.cache_roots()[op.cache.name])
+        section = state.arena.sections[plan.number]
+        count = state.arena.count(section)
+        heads = bound.shape(plan.op.heads)
+        stored = {}
+        for which, dtype, row in (("keys", plan.key_dtype, plan.key_bytes), ("values", plan.op.value.dtype, plan.value_bytes)):
+            parts = [state.arena.rows(section, head, which, row, count) for head in range(section.heads)]
+            flat = np.concatenate([p.view(NUMPY[dtype]) for p in parts]) if parts else np.empty(0, NUMPY[dtype])
+            stored[which] = flat.reshape(*heads, count, row // dtype.itemsize)
+        if plan.key_dtype is not plan.op.key.dtype:
+            stored["keys"] = from_float64(stored["keys"], plan.op.key.dtype)
+        now = {name: self._at(name, array, t) for name, array in values.items()}
+        shape = bound.shape(op.query.tensor.shape[:-1])
+        for index in np.ndindex(*shape):
+            b, h = (0, 0, *index)[-2:]
+            row = attend_node_row(op, now, b, h, 0, keys=stored["keys"], rows=stored["values"], graph=self.graph.name)
+            now[op.output.name][index] = row.output
+            if op.lse is not None:
+                now[op.lse.name][index] = row.lse
+
+    def _at(self, name: str, array: Array, t: int) -> Array:
+        """A value at one step: inputs and outputs have an axis of steps, intermediates do not."""
+        stacked = name in {v.name for v in self.graph.inputs} or self.frames.is_output[name]
+        return array[t] if stacked else array
+
+    # --- inspection ---
+
+    def inspect(self, what: str) -> str:
+        """LLVM IR or assembly. Compiled afresh: code loaded from the cache keeps no text."""
+        fresh = numba.njit(nogil=True, error_model="numpy", boundscheck=False)(self.dispatcher.py_func)
+        signature = (_INT64,) * 5
+        fresh.compile(signature)
+        return str(fresh.inspect_llvm(signature) if what == "llvm" else fresh.inspect_asm(signature))
+
+
+def _lookups(op: Op) -> list[Lookup]:
+    from attnc_ir.attributes.bias import ExprBias
+    from attnc_ir.attributes.mask import Predicate
+
+    if not isinstance(op, AttentionOp):
+        return []
+    roots = [m.condition for m in op.mask.walk() if isinstance(m, Predicate)]
+    roots += [t.value for t in op.bias if isinstance(t, ExprBias)]
+    return [e for root in roots for e in root.walk() if isinstance(e, Lookup)]
+
+
+class NumbaExecutable:
+    """The graphs of one generated module."""
+
+    def __init__(self, programs: list[GraphProgram], module: ModuleType, path: Path) -> None:
+        self._path = path
+        self.graphs = {program.graph.name: NumbaGraph(program, module) for program in programs}
+
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
+    @property
+    def compilations(self) -> int:
+        return sum(sum(graph.dispatcher.stats.cache_misses.values()) for graph in self.graphs.values())
+
+    def run(self, graph: str, arrays: Mapping[str, object], threads: int) -> Results:
+        return self.graphs[graph].run(arrays, resolve_threads(threads))
+
+    def state(self, graph: str, dims: Mapping[str, int]) -> NumbaState:
+        return self.graphs[graph].new_state(dims)
+
+    def step(self, state: NumbaState, arrays: Mapping[str, object]) -> Results:
+        return self.graphs[state.program.graph.name].extend(state, arrays, single=True)
+
+    def extend(self, state: NumbaState, arrays: Mapping[str, object]) -> Results:
+        return self.graphs[state.program.graph.name].extend(state, arrays, single=False)
+
+    def llvm(self, graph: str) -> str:
+        return self.graphs[graph].inspect("llvm")
+
+    def asm(self, graph: str) -> str:
+        return self.graphs[graph].inspect("asm")
+
+
+

@@ -1,0 +1,235 @@
+"""From a planned graph to a program: which function runs each op, what each cache keeps, where values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element, load_double, store
+from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
+from attnc_backends.numba.emit_exact import emit_exact_rows, emit_float_score
+from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows
+from attnc_backends.numba.emit_softmax import emit_softmax_rows
+from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
+from attnc_backends.numba.source import FrameLayout, Function
+from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.strategy import Dense, Hull, Strategy
+from attnc_ir.graph import Graph
+from attnc_ir.op import Op
+from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
+from attnc_ir.types import DType
+
+Maker = Callable[[Node], list[str]]
+"""Writes the functions of one attention node: `rows(first, last, scratch)`, `blocks()` and `scratch()`, and helpers."""
+
+UNSETTLED_NOTE = "rows whose near-ties doubles cannot order (a softcap or float expression with the bias) are settled by rational arithmetic"
+
+
+def dense_maker(node: Node) -> list[str]:
+    """The dense strategy."""
+    if node.op.normalizer.is_exact:
+        return [*emit_float_score(node), *emit_exact_rows(node)]
+    return emit_softmax_rows(node)
+
+
+MAKERS: dict[type[Strategy], Maker] = {Dense: dense_maker, Hull: emit_hull_rows}
+"""Which function makes a strategy into code. `register_maker` adds to it."""
+
+
+def register_maker(strategy: type[Strategy], maker: Maker) -> None:
+    """Make `strategy` known to this backend."""
+    MAKERS[strategy] = maker
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a cache keeps: rows of keys and values per head and, where a node asks for it, a hull with or without sums."""
+
+    op: Cache
+    number: int
+    has_hull: bool
+    with_mean: bool
+
+    @property
+    def key_dtype(self) -> DType:
+        """The element type of stored keys: doubles where a hull reads them, which widens exactly."""
+        return DType.F64 if self.has_hull else self.op.key.dtype
+
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of one stored key."""
+        (width,) = self.op.key.shape
+        assert isinstance(width, int)
+        return width * self.key_dtype.itemsize
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one stored value row."""
+        (width,) = self.op.value.shape
+        assert isinstance(width, int)
+        return width * self.op.value.dtype.itemsize
+
+    @property
+    def value_width(self) -> int:
+        """Elements of a value row."""
+        (width,) = self.op.value.shape
+        assert isinstance(width, int)
+        return width
+
+
+@dataclass
+class GraphProgram:
+    """One graph, ready to be emitted: its frame, its caches, the ops that run, and the source of their functions."""
+
+    graph: Graph
+    context: GraphContext
+    caches: tuple[CachePlan, ...]
+    ops: tuple[Op, ...] = ()
+    functions: list[str] = field(default_factory=list)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unsettled: frozenset[int] = frozenset()
+    """The numbers of batch nodes whose rows may be left to rational arithmetic."""
+
+    @property
+    def entry(self) -> str:
+        """The name of the graph's compiled function."""
+        return f"g{self.context.index}_entry"
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """Constants whose values the driver places in memory."""
+        return tuple(op for op in self.ops if isinstance(op, Constant) and len(op.values) != 1)
+
+
+def lower_graph(graph: Graph, index: int) -> GraphProgram:
+    """Lay out frame and caches of a planned graph and write all its functions."""
+    layout = FrameLayout()
+    layout.slot("fault")  # first, so that drivers know where it is
+    context = GraphContext(graph, layout, index)
+    plans = _cache_plans(graph)
+    program = GraphProgram(graph, context, tuple(plans.values()))
+    program.ops = tuple(op for op in graph.ops if not isinstance(op, Cache))
+    roots = graph.cache_roots()
+    unsettled = set()
+    for number, op in enumerate(program.ops):
+        if isinstance(op, AttentionOp):
+            plan = plans[roots[op.cache.name].results[0].name] if isinstance(op, AttendStep) else None
+            node = Node(context, op, number, plan.number if plan else None, plan.key_dtype if plan else None)
+            program.functions += MAKERS[type(op.strategy or Dense())](node)
+            program.functions.append(_op_entry(context, number))
+            program.notes[op.output.name] = _notes(node)
+            if node.may_be_unsettled:
+                unsettled.add(number)
+        elif isinstance(op, Append):
+            program.functions += [_append(context, op, number, plans[roots[op.cache.name].results[0].name])]
+        else:
+            program.functions.append(emit_elementwise(context, op, f"op{number}"))
+    program.unsettled = frozenset(unsettled)
+    for constant in program.constants:
+        layout.slot(constant_slot(constant))
+    return program
+
+
+def _notes(node: Node) -> tuple[str, ...]:
+    notes = []
+    if isinstance(node.op.strategy, Hull):
+        notes.append(STEP_NOTE if node.cache is not None else NOTE)
+    if node.may_be_unsettled:
+        notes.append(UNSETTLED_NOTE)
+    return tuple(notes)
+
+
+def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
+    """What each cache has to keep for the nodes that read it."""
+    roots = graph.cache_roots()
+    plans = {}
+    for number, cache in enumerate(graph.caches):
+        readers = [op for op in graph.ops if isinstance(op, AttendStep) and roots[op.cache.name] is cache]
+        hulls = [op for op in readers if isinstance(op.strategy, Hull)]
+        with_mean = any(isinstance(op.normalizer, Hardmax) and op.normalizer.tie is Tie.MEAN for op in hulls)
+        plans[cache.results[0].name] = CachePlan(cache, number, bool(hulls), with_mean)
+    return plans
+
+
+def _op_entry(context: GraphContext, number: int) -> str:
+    """`opN(frame, t, worker, workers, scratch)` around a node's rows: the share of one worker."""
+    f = context.function(f"op{number}", "worker", "workers", "scratch", doc="the share of one of several workers")
+    node = f"g{context.index}_n{number}"
+    with f.block("if workers == 0"):
+        f.line(f"return {node}_scratch(frame, t)")
+    f.line(f"blocks = {node}_blocks(frame, t)")
+    f.line(f"return {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)")
+    return f.text()
+
+
+def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> str:
+    """`opN(frame, t, scratch)`: check all heads' keys, then store rows and extend hulls."""
+    f = context.function(f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}")
+    with f.block("if workers == 0"):
+        f.line(f"return hull_scratch_bytes({plan.value_width})" if plan.has_hull else "return 0")
+    c = f"cache{plan.number}"
+    heads = _heads_text(context, plan, f)
+    rank = len(plan.op.heads)
+    indices = {0: [], 1: ["head"], 2: ["b", "hk"]}[rank]
+    f.line(f"n = load_i64({f.slot(f'{c}_count')})")
+    key_at = context.element(f, op.key, [*indices, "c"])
+    value_at = context.element(f, op.value, [*indices, "c"])
+    width = plan.op.key.shape[0]
+    # All keys are looked at before the first row is stored, so that a bad one leaves the cache as it was.
+    for phase in ("check", "store"):
+        with f.block(f"for head in range({heads})"):
+            if rank == 2:
+                f.line(f"b = head // {context.dim(f, plan.op.heads[1])}\nhk = head % {context.dim(f, plan.op.heads[1])}")
+            if phase == "check":
+                with f.block(f"for c in range({width})"), f.block(f"if not math.isfinite({load_double(plan.op.key.dtype, key_at)})"):
+                    f.line(f"store_i64(frame + {8 * context.layout.slot('fault_h')}, head)\nreturn {NON_FINITE_KEY}")
+                continue
+            f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
+            f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
+            with f.block(f"for c in range({width})"):
+                place = f"keys + n * {plan.key_bytes} + c * {plan.key_dtype.itemsize}"
+                f.line(store(plan.key_dtype, place, load_double(plan.op.key.dtype, key_at)))
+            with f.block(f"for c in range({plan.value_width})"):
+                itemsize = plan.op.value.dtype.itemsize
+                f.line(copy_element(itemsize, f"values + n * {plan.value_bytes} + c * {itemsize}", value_at))
+            if plan.has_hull:
+                f.line(_hull_append(plan, f"{f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}"))
+    f.line(f"store_i64({c}_count, n + 1)\nreturn {OK}")
+    return f.text()
+
+
+def _hull_append(plan: CachePlan, hull: str) -> str:
+    return f"hull_append({hull}, keys, values, {plan.value_bytes}, {DTYPE_CODES[plan.op.value.dtype]}, scratch)"
+
+
+def _heads_text(context: GraphContext, plan: CachePlan, f: Function) -> str:
+    return " * ".join(context.dim(f, d) for d in plan.op.heads) or "1"
+
+
+def hull_commands(program: GraphProgram) -> list[str]:
+    """Functions that size, start, move and refill the hulls of every cache, over all heads."""
+    context = program.context
+    parts = []
+    for plan in program.caches:
+        if not plan.has_hull:
+            continue
+        c, mean = f"cache{plan.number}", int(plan.with_mean)
+        f = context.function(f"{c}_start", "capacity", doc="an empty hull for every head")
+        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
+            f.line(f"hull_init({f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity, {plan.value_width}, {mean})")
+        f.line("return 0")
+        parts.append(f.text())
+        f = context.function(f"{c}_move", "source", "source_stride", "capacity", doc="every head's hull into a larger place")
+        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
+            f.line(f"hull_move(source + head * source_stride, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity)")
+        f.line("return 0")
+        parts.append(f.text())
+        f = context.function(f"{c}_refill", "count", "scratch", doc="the hulls of the first rows, from the rows")
+        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
+            f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
+            f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
+            with f.block("for row in range(count)"):
+                f.line(_hull_append(plan, f"{f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}"))
+        f.line("return 0")
+        parts.append(f.text())
+    return parts

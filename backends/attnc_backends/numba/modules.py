@@ -1,0 +1,75 @@
+"""Generated modules on disk: named by a hash of their content, so that a second process finds them compiled."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import platformdirs
+
+from attnc_ir.errors import CacheError
+
+ENV_CACHE_DIR = "ATTNC_CACHE_DIR"
+
+
+def cache_dir() -> Path:
+    """Where generated code lives: `$ATTNC_CACHE_DIR`, else the user's cache directory."""
+    override = os.environ.get(ENV_CACHE_DIR)
+    return Path(override) if override else Path(platformdirs.user_cache_dir("attnc")) / "code"
+
+
+def module_name(source: str) -> str:
+    """The name of the module that holds exactly this source."""
+    return "attnc_" + hashlib.sha256(source.encode()).hexdigest()[:40]
+
+
+def write_module(source: str) -> Path:
+    """Put `source` where its name says and return the file; an existing file with the right content stays untouched.
+
+    Raises `CacheError` when the directory cannot be written.
+    """
+    directory = cache_dir()
+    path = directory / f"{module_name(source)}.py"
+    content = source.encode()
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return path
+        directory.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed, so that no process ever imports half a file.
+        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise CacheError(
+            f"cannot keep generated code in {directory}: {error.strerror or error}; set {ENV_CACHE_DIR} to a directory you can write"
+        ) from error
+    return path
+
+
+def import_module(path: Path) -> ModuleType:
+    """Import a generated module file, once per process."""
+    name = path.stem
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Registered before execution, because Numba looks its functions' module up by name; withdrawn if execution fails.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

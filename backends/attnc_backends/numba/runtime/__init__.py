@@ -1,0 +1,1 @@
+"""Runtime pieces: compiled functions over raw addresses that generated modules inline."""

@@ -1,0 +1,256 @@
+"""Exact hard-max over 2-D keys: append a key, ask which keys score highest for a query.
+
+The keys that maximise q.k are a vertex of the convex hull, an edge with everything on it, an end column
+(qy = 0) or all keys (q = 0). One structure keeps both halves of the hull with a tie group at each of these,
+so a query is one search by slope plus a look at no more than three groups. Every comparison is exact, hence
+so are the ties: first, last and mean mean what they say on any finite doubles.
+
+Keys and values stay outside, in position order: key j is the pair of doubles at keys + 16 * j, value row j
+starts at vals + j * value_stride. Queries only read the region (they write to `scratch`), so many may run
+at once, each with its own scratch.
+"""
+
+import math
+
+from numba import njit
+
+from attnc_backends.numba.runtime.exact import ACC_BYTES, acc_add, acc_clear, acc_round
+from attnc_backends.numba.runtime.hull_blocks import hull_place_after, hull_vertex
+from attnc_backends.numba.runtime.hull_groups import (
+    hull_group,
+    hull_group_add,
+    hull_group_next,
+    hull_group_start,
+    hull_group_sum,
+    hull_row_sum,
+    hull_sum_join,
+)
+from attnc_backends.numba.runtime.hull_insert import hull_insert
+from attnc_backends.numba.runtime.hull_layout import (
+    HULL_CAPACITY,
+    HULL_COUNT,
+    HULL_EXTREME,
+    HULL_FIXED_GROUPS,
+    HULL_GROUP_COUNT,
+    HULL_GROUP_FIRST,
+    HULL_GROUP_HEAD,
+    HULL_GROUP_LAST,
+    HULL_LEFT,
+    HULL_LEFT_GROUP,
+    HULL_LOWER,
+    HULL_RIGHT_GROUP,
+    HULL_UPPER,
+    HULL_VERTEX_EDGE,
+    HULL_VERTEX_GROUP,
+    HULL_VERTEX_POSITION,
+    HULL_WHOLE_GROUP,
+    HULL_WIDTH,
+    HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_search import hull_search
+from attnc_backends.numba.runtime.memory import (
+    dtype_bytes,
+    load_element,
+    load_f64,
+    load_i32,
+    load_i64,
+    store_f64,
+    store_i64,
+)
+
+# A tied set in scratch: the list kind of its groups, then its parts, at most an edge and its two ends. A part
+# is a group, or ~p for the single position p. The accumulator follows.
+_HULL_TIES_KIND = 0
+_HULL_TIES_PART = 8
+_HULL_TIES_BYTES = 32
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_scratch_bytes(dv: int) -> int:
+    """Bytes of scratch memory that every function here needs; their content is never read on entry."""
+    return _HULL_TIES_BYTES + ACC_BYTES
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, scratch: int) -> int:
+    """Add the position after the last; its key, finite, and its value row are already stored outside.
+
+    Returns 0, or 1 when the region is full and nothing was changed. Amortised O(log n) plus one move within
+    a block; with means also O(value width). Values are read only when the structure keeps means.
+    """
+    position = load_i64(h + HULL_COUNT)
+    if position >= load_i64(h + HULL_CAPACITY):
+        return 1
+    x = load_f64(keys + 16 * position)
+    y = load_f64(keys + 16 * position + 8)
+    store_i64(h + HULL_COUNT, position + 1)
+    # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
+    # build each callee once per constant.
+    for group in range(HULL_FIXED_GROUPS):
+        side = 0.0 if group == HULL_WHOLE_GROUP else (x if group == HULL_RIGHT_GROUP else -x)
+        extreme = load_f64(h + HULL_EXTREME + 8 * group)
+        if position == 0 or side > extreme:
+            store_f64(h + HULL_EXTREME + 8 * group, side)
+            hull_group_start(h, group, position)
+        elif side == extreme:
+            hull_group_add(h, group, HULL_LEFT + group, position, vals, value_stride, vdtype)
+    for half in range(2):
+        height = y if half == HULL_UPPER else -y
+        hull_insert(h, half, x, height, position, vals, value_stride, vdtype, scratch)
+    return 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_tie_vertex(h: int, half: int, place: int) -> int:
+    """The part of a tied set that one vertex makes."""
+    vertex = hull_vertex(h, half, place)
+    group = load_i32(vertex + HULL_VERTEX_GROUP)
+    return group if group >= 0 else ~load_i64(vertex + HULL_VERTEX_POSITION)
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_ties(h: int, qx: float, qy: float, scratch: int) -> int:
+    """Write the set of all keys with the highest score for (qx, qy) to scratch; its number of parts.
+
+    There must be at least one key.
+    """
+    if qy == 0.0:
+        group = HULL_WHOLE_GROUP
+        if qx != 0.0:
+            group = HULL_LEFT_GROUP if qx < 0.0 else HULL_RIGHT_GROUP
+        store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
+        store_i64(scratch + _HULL_TIES_PART, group)
+        return 1
+    half = HULL_UPPER if qy > 0.0 else HULL_LOWER
+    store_i64(scratch + _HULL_TIES_KIND, half)
+    place, tied = hull_search(h, half, qx, abs(qy), scratch + _HULL_TIES_BYTES)
+    store_i64(scratch + _HULL_TIES_PART, _hull_tie_vertex(h, half, place))
+    if not tied:
+        return 1
+    other = hull_place_after(h, half, place)
+    store_i64(scratch + _HULL_TIES_PART + 8, _hull_tie_vertex(h, half, other))
+    edge = load_i32(hull_vertex(h, half, place) + HULL_VERTEX_EDGE)
+    if edge < 0:
+        return 2
+    store_i64(scratch + _HULL_TIES_PART + 16, edge)
+    return 3
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_first(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
+    """The smallest position among the keys with the highest score, or -1 when there are none. O(log n)."""
+    if load_i64(h + HULL_COUNT) == 0:
+        return -1
+    parts = _hull_ties(h, qx, qy, scratch)
+    best = load_i64(h + HULL_COUNT)
+    for index in range(parts):
+        part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
+        best = min(best, load_i64(hull_group(h, part) + HULL_GROUP_FIRST) if part >= 0 else ~part)
+    return best
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_last(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
+    """The largest position among the keys with the highest score, or -1 when there are none. O(log n)."""
+    if load_i64(h + HULL_COUNT) == 0:
+        return -1
+    parts = _hull_ties(h, qx, qy, scratch)
+    best = -1
+    for index in range(parts):
+        part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
+        best = max(best, load_i64(hull_group(h, part) + HULL_GROUP_LAST) if part >= 0 else ~part)
+    return best
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_ties_count(h: int, parts: int, scratch: int) -> int:
+    """How many keys the tied set has."""
+    total = 0
+    for index in range(parts):
+        part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
+        total += load_i64(hull_group(h, part) + HULL_GROUP_COUNT) if part >= 0 else 1
+    return total
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_ties_cached_sum(
+    h: int, parts: int, column: int, vals: int, value_stride: int, vdtype: int, scratch: int
+) -> tuple[float, float]:
+    """The sum of a value column over the tied set from the groups' sums; lo is NaN when it is not exact."""
+    hi = 0.0
+    lo = 0.0
+    for index in range(parts):
+        part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
+        if part >= 0:
+            b_hi, b_lo = hull_group_sum(h, part, column, vals, value_stride, vdtype)
+        else:
+            b_hi, b_lo = hull_row_sum(~part, column, vals, value_stride, vdtype)
+        hi, lo = hull_sum_join(hi, lo, b_hi, b_lo)
+    return hi, lo
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_ties_walked_sum(
+    h: int, parts: int, column: int, vals: int, value_stride: int, vdtype: int, scratch: int
+) -> float:
+    """The sum of a value column over the tied set, rounded once, by visiting every member.
+
+    A NaN, or infinities of both signs, make it NaN; else infinities of one sign are the sum.
+    """
+    accumulator = scratch + _HULL_TIES_BYTES
+    acc_clear(accumulator)
+    special = 0.0
+    kind = load_i64(scratch + _HULL_TIES_KIND)
+    for index in range(parts):
+        part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
+        position = ~part
+        members = 1
+        if part >= 0:
+            position = load_i64(hull_group(h, part) + HULL_GROUP_HEAD)
+            members = load_i64(hull_group(h, part) + HULL_GROUP_COUNT)
+        for member in range(members):
+            if member > 0:
+                position = hull_group_next(h, kind, position)
+            value = load_element(vals + position * value_stride + column * dtype_bytes(vdtype), vdtype)
+            if math.isfinite(value):
+                acc_add(accumulator, value)
+            else:
+                special += value  # inf + -inf and anything + NaN are NaN
+    return acc_round(accumulator) if special == 0.0 else special
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_mean(
+    h: int,
+    keys: int,
+    vals: int,
+    value_stride: int,
+    vdtype: int,
+    qx: float,
+    qy: float,
+    out: int,
+    scratch: int,
+) -> int:
+    """Write the mean value row of all keys with the highest score, as doubles, to `out`; their count.
+
+    Each result is the exact sum rounded once to a double, then divided by the count; a zero sum is +0.0.
+    Without keys the row is zero and the count 0; a structure without means returns -1 and writes nothing.
+    O(log n + value width) while the tied sums fit two doubles, else also O(tied keys) for such a column.
+    """
+    if load_i64(h + HULL_WITH_MEAN) == 0:
+        return -1
+    width = load_i64(h + HULL_WIDTH)
+    if load_i64(h + HULL_COUNT) == 0:
+        for column in range(width):
+            store_f64(out + 8 * column, 0.0)
+        return 0
+    parts = _hull_ties(h, qx, qy, scratch)
+    count = _hull_ties_count(h, parts, scratch)
+    for column in range(width):
+        total, rest = _hull_ties_cached_sum(h, parts, column, vals, value_stride, vdtype, scratch)
+        if math.isnan(rest):
+            total = _hull_ties_walked_sum(h, parts, column, vals, value_stride, vdtype, scratch)
+        if total == 0.0:
+            total = 0.0  # not -0.0
+        store_f64(out + 8 * column, total / count)
+    return count

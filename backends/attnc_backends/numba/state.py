@@ -1,0 +1,228 @@
+"""The arena of a state: every cache's rows and hulls in one block of memory, addressed by offsets.
+
+The layout is a pure function of the number of rows there is room for. A larger arena takes over rows by copying and hulls by
+moving; memory that was never written costs no pages, because the block comes uninitialised from the system.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from attnc_backends.numba.emit import Command
+from attnc_backends.numba.lower import CachePlan, GraphProgram
+from attnc_backends.numba.memory import address_of, allocate
+from attnc_backends.numba.runtime.hull_layout import HULL_MAX_CAPACITY
+from attnc_ir.errors import ArgumentError, StateError
+from attnc_ir.ops import Append
+from attnc_ir.types import Symbol
+
+FIRST_CAPACITY = 256
+MAX_ROWS = HULL_MAX_CAPACITY
+"""Rows per head that a hull can number."""
+_ALIGN = 64
+
+Entry = Callable[[int, int, int, int, int], int]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Where one cache lies in the arena: offsets and strides in bytes; strides are from head to head."""
+
+    count: int
+    keys: int
+    key_stride: int
+    values: int
+    value_stride: int
+    hull: int
+    hull_stride: int
+    heads: int
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN
+
+
+class Arena:
+    """The memory of a state with room for `capacity` rows per head."""
+
+    def __init__(self, program: GraphProgram, entry: Entry, dims: Mapping[str, int], capacity: int) -> None:
+        self.capacity = capacity
+        self.sections: list[Section] = []
+        offset = 0
+        scratch_frame = np.zeros(max(1, program.context.layout.size), np.int64)
+        for plan in program.caches:
+            heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
+            hull = 0
+            if plan.has_hull:
+                hull = _aligned(entry(address_of(scratch_frame), Command.HULL_BYTES, capacity, plan.number, 0))
+            key_stride, value_stride = _aligned(capacity * plan.key_bytes), _aligned(capacity * plan.value_bytes)
+            count = offset
+            keys = count + _ALIGN
+            values = keys + heads * key_stride
+            hulls = values + heads * value_stride
+            self.sections.append(Section(count, keys, key_stride, values, value_stride, hulls, hull, heads))
+            offset = hulls + heads * hull
+        self.memory: npt.NDArray[np.uint8] = allocate(
+            (max(offset, 1),), np.dtype(np.uint8), f"graph @{program.graph.name}: a state with room for {capacity:,} positions"
+        )
+        for section in self.sections:
+            self.set_count(section, 0)
+
+    def set_count(self, section: Section, count: int) -> None:
+        """Set how many rows a cache holds."""
+        self.memory[section.count : section.count + 8].view(np.int64)[0] = count
+
+    def count(self, section: Section) -> int:
+        """How many rows a cache holds."""
+        return int(self.memory[section.count : section.count + 8].view(np.int64)[0])
+
+    def rows(self, section: Section, head: int, which: str, row_bytes: int, count: int) -> npt.NDArray[np.uint8]:
+        """The first rows of one head as bytes, a view."""
+        base, stride = (section.keys, section.key_stride) if which == "keys" else (section.values, section.value_stride)
+        start = base + head * stride
+        return self.memory[start : start + count * row_bytes]
+
+
+class NumbaState:
+    """A state of a stateful graph: an arena and the number of steps taken. One call at a time."""
+
+    def __init__(self, program: GraphProgram, entry: Entry, dims: Mapping[str, int]) -> None:
+        self.program = program
+        self.entry = entry
+        self.dims = dict(dims)
+        self.appends = _appends_per_step(program)
+        self._length = 0
+        self._busy = threading.Lock()
+        self.arena = Arena(program, entry, dims, FIRST_CAPACITY)
+        self._start_hulls(self.arena)
+
+    def __len__(self) -> int:
+        return self._length
+
+    # --- exclusive use ---
+
+    def __enter__(self) -> NumbaState:
+        if not self._busy.acquire(blocking=False):
+            raise StateError("this state is in use by another thread; give each thread a state of its own (state.fork())")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._busy.release()
+
+    # --- frames ---
+
+    def place(self, frame: npt.NDArray[np.int64], arena: Arena | None = None) -> None:
+        """Fill the slots of a frame that point into the arena."""
+        arena = arena or self.arena
+        slots = self.program.context.layout.slots
+        base = address_of(arena.memory)
+        for plan, section in zip(self.program.caches, arena.sections, strict=True):
+            places = {
+                "count": base + section.count, "keys": base + section.keys, "key_stride": section.key_stride,
+                "values": base + section.values, "value_stride": section.value_stride,
+                "hull": base + section.hull, "hull_stride": section.hull_stride,
+            }  # fmt: skip
+            for name, value in places.items():
+                slot = slots.get(f"cache{plan.number}_{name}")
+                if slot is not None:
+                    frame[slot] = value
+
+    def _frame(self, arena: Arena) -> npt.NDArray[np.int64]:
+        frame = np.zeros(max(1, self.program.context.layout.size), np.int64)
+        slots = self.program.context.layout.slots
+        for name, size in self.dims.items():
+            if f"d_{name}" in slots:
+                frame[slots[f"d_{name}"]] = size
+        self.place(frame, arena)
+        return frame
+
+    def _command(self, command: Command, frame: npt.NDArray[np.int64], a: int, plan: CachePlan, scratch: int = 0) -> int:
+        return self.entry(address_of(frame), command, a, plan.number, scratch)
+
+    def _start_hulls(self, arena: Arena) -> None:
+        frame = self._frame(arena)
+        for plan in self.program.caches:
+            if plan.has_hull:
+                self._command(Command.HULL_START, frame, arena.capacity, plan)
+
+    # --- length ---
+
+    def reserve(self, steps: int) -> None:
+        """Make room for `steps` more."""
+        most = max(self.appends, default=0)
+        needed = (self._length + steps) * most
+        if needed > MAX_ROWS:
+            raise StateError(f"a state holds at most {MAX_ROWS:,} positions per head; {needed:,} are asked for")
+        if needed <= self.arena.capacity:
+            return
+        capacity = min(max(needed, 2 * self.arena.capacity), MAX_ROWS)
+        larger = Arena(self.program, self.entry, self.dims, capacity)
+        self._copy_rows(larger)
+        self.arena = larger
+
+    def _copy_rows(self, target: Arena) -> None:
+        """Everything this state holds, into an arena with room for it."""
+        frame = self._frame(target)
+        slots = self.program.context.layout.slots
+        source = self.arena
+        for plan, old, new in zip(self.program.caches, source.sections, target.sections, strict=True):
+            count = source.count(old)
+            target.set_count(new, count)
+            for head in range(old.heads):
+                for which, row in (("keys", plan.key_bytes), ("values", plan.value_bytes)):
+                    target.rows(new, head, which, row, count)[:] = source.rows(old, head, which, row, count)
+            if plan.has_hull:
+                frame[slots["move_from"]] = address_of(source.memory) + old.hull
+                frame[slots["move_stride"]] = old.hull_stride
+                self._command(Command.HULL_MOVE, frame, target.capacity, plan)
+
+    def advance(self, steps: int) -> None:
+        """Note that `steps` more were taken."""
+        self._length += steps
+
+    def truncate(self, length: int) -> None:
+        """Forget every step from `length` on. Hulls are built anew from the rows that stay."""
+        if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= self._length:
+            raise ArgumentError(f"cannot truncate to {length!r:.60}: the state has {self._length} steps")
+        with self:
+            self.cut(length)
+
+    def cut(self, length: int) -> None:
+        """`truncate` by the holder of the state; also undoes a step that stopped halfway."""
+        frame = self._frame(self.arena)
+        for plan, section, appends in zip(self.program.caches, self.arena.sections, self.appends, strict=True):
+            count = length * appends
+            if self.arena.count(section) != count:
+                self.arena.set_count(section, count)
+                if plan.has_hull:
+                    scratch = np.empty(self._refill_scratch(frame), np.uint8)
+                    self._command(Command.HULL_START, frame, self.arena.capacity, plan)
+                    self._command(Command.HULL_REFILL, frame, count, plan, address_of(scratch))
+        self._length = length
+
+    def _refill_scratch(self, frame: npt.NDArray[np.int64]) -> int:
+        return max(
+            (self.entry(address_of(frame), Command.SCRATCH, number, -1, 0) for number in range(len(self.program.ops))), default=0
+        ) + 1
+
+    def fork(self) -> NumbaState:
+        """An independent copy. Memory is shared by nothing but the system's untouched pages."""
+        with self:
+            other = NumbaState(self.program, self.entry, self.dims)
+            other.arena = Arena(self.program, self.entry, self.dims, self.arena.capacity)
+            self._copy_rows(other.arena)
+            other.advance(self._length)
+            return other
+
+
+def _appends_per_step(program: GraphProgram) -> list[int]:
+    """How many rows one step adds to each cache."""
+    roots = program.graph.cache_roots()
+    appended = [roots[op.cache.name] for op in program.graph.ops if isinstance(op, Append)]
+    return [sum(root is plan.op for root in appended) for plan in program.caches]

@@ -1,0 +1,1 @@
+"""The intermediate representation of attnc: types, values, ops, attributes, text form, verifier, reference interpreter."""

@@ -1,0 +1,1 @@
+"""The planner and front door of attnc: passes, strategies, cost model, plans."""

@@ -1,0 +1,139 @@
+"""`lift-biases`: a bias that is linear in the key position becomes one more dimension of query and key.
+
+`s = scale * (q . k) + c * j + e` orders the keys of a row as `scale * ((q, c / scale) . (k, j))` does: `e` does not depend on
+`j`, and hard-max looks at order only. A node of width 1 with ALiBi so becomes a node of width 2 without a bias, which a hull can
+serve.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from attnc_ir.attributes.bias import Alibi, ExprBias
+from attnc_ir.attributes.normalizer import Hardmax
+from attnc_ir.graph import Graph
+from attnc_ir.ops import Attend, Broadcast, Concat, Constant, Iota
+from attnc_ir.types import MAX_DIM, DType, TensorType
+
+from attnc.expressions import slope_in_key
+from attnc.facts import ConstantFact, Facts, analyze
+from attnc.masks import box_of
+from attnc.passes.base import Context, IntOption, Pass, option, register_pass
+from attnc.passes.constants import representable, stored
+from attnc.passes.rewrite import Rewriter
+
+# Integers up to 2**bits are exact.
+_EXACT_BITS = {DType.F64: 53, DType.F32: 24, DType.F16: 11, DType.BF16: 8}
+
+
+@register_pass
+@dataclass(frozen=True)
+class LiftBiases(Pass):
+    """Lift `alibi(%slopes)` and expressions `c * j + e(b, h, i)` of hard-max nodes into an extra key dimension.
+
+    Only where it is exact: `c / scale` and every `j` are elements of the key's type, and all of them are finite numbers that the
+    text states (an infinite slope would remove keys). Steps are not lifted, nor nodes with a softcap or a log-sum-exp, which see
+    more than the order. `max-width` is the largest width to lift to: 2 by default, because the structures that profit, the
+    hulls, are two-dimensional.
+
+    >>> from attnc.passes.rewrite import run_on_text
+    >>> graph = run_on_text(LiftBiases(), '''graph @g(%q: f64[N x 1], %k: f64[N x 1], %v: f64[N x 4]) {
+    ...     %o = attend %q, %k, %v {normalizer = hardmax(last), mask = causal, bias = expression(-0.5 * (i - j))}
+    ...     return %o
+    ... }''')
+    >>> graph.ops[-1].bias, graph.ops[-1].geometry.key_width
+    ((), 2)
+    """
+
+    name: ClassVar[str] = "lift-biases"
+    max_width: int = option(IntOption(1, MAX_DIM), 2)
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        facts = analyze(graph)
+        rewriter = Rewriter(graph)
+        for op in graph.ops:
+            if isinstance(op, Attend) and op.bias and isinstance(op.normalizer, Hardmax):
+                rewriter.add(self._lifted(op, facts, rewriter, context))
+            else:
+                rewriter.add(op)
+        return rewriter.finish()
+
+    def _lifted(self, node: Attend, facts: Facts, rewriter: Rewriter, context: Context) -> Attend:
+        width = node.geometry.key_width
+        if not isinstance(width, int) or width + 1 > self.max_width:
+            context.count("kept-wide-key")
+            return node
+        if node.softcap is not None or node.with_lse or node.scale == 0:
+            context.count("kept-seen-score")
+            return node
+        slopes = _slopes(node, facts)
+        if slopes is None:
+            context.count("kept-unknown-slope")
+            return node
+        if all(slope == 0 for slope in slopes):
+            context.count("dropped-zero-slope")
+            return dataclasses.replace(node, bias=())
+        dtype = node.key_type.dtype
+        keys = node.geometry.keys
+        if 2 ** _EXACT_BITS[dtype] < (keys if isinstance(keys, int) else MAX_DIM) - 1:
+            context.count("kept-inexact-position")
+            return node
+        scaled = [representable(slope / Fraction(node.scale), dtype) for slope in slopes]
+        exact = [value for value in scaled if value is not None]
+        if len(exact) < len(scaled):
+            context.count("kept-inexact-scale")
+            return node
+        context.count("lifted-bias")
+        context.note(rewriter.graph, node, f"the bias became dimension {width + 1} of query and key")
+        return _widened(node, exact, rewriter)
+
+
+def _slopes(node: Attend, facts: Facts) -> list[Fraction] | None:
+    """The factor of `j`, one for all query heads or one each; None when it is not known or a term has another form."""
+    total = [Fraction(0)]
+    for term in node.bias:
+        match term:
+            case ExprBias(value):
+                slope = slope_in_key(value, box_of(node))
+                parts = None if slope is None else [slope]
+            case Alibi(slopes):
+                known = facts.get(slopes, ConstantFact)
+                elements = stored(known.elements, slopes.tensor.dtype) if known is not None else (math.nan,)
+                parts = [Fraction(x) for x in elements] if elements and all(map(math.isfinite, elements)) else None
+            case _:
+                parts = None
+        if parts is None:
+            return None
+        length = max(len(total), len(parts))
+        pairs = zip(total * (length // len(total)), parts * (length // len(parts)), strict=True)
+        total = [a + b for a, b in pairs]
+    return total
+
+
+def _widened(node: Attend, slopes: list[float], rewriter: Rewriter) -> Attend:
+    """The node over `(q, slope)` and `(k, j)`, without its bias."""
+    query, key = node.query.tensor, node.key.tensor
+    rank, dtype = query.rank, key.dtype
+    heads = (len(slopes), 1, 1) if len(slopes) > 1 else (1,) * min(rank, 3)
+    place = node.location
+    factor = rewriter.insert(
+        Constant(type=TensorType(dtype, heads), values=tuple(slopes), location=place), f"{node.output.name}_slope"
+    )
+    column = rewriter.insert(
+        Broadcast(x=factor, shape=(*query.shape[:-1], 1), location=place), f"{node.output.name}_slopes"
+    )
+    index = rewriter.insert(
+        Iota(type=TensorType(dtype, (key.shape[-2], 1)), axis=-2, location=place), f"{node.output.name}_index"
+    )
+    indices = rewriter.insert(
+        Broadcast(x=index, shape=(*key.shape[:-1], 1), location=place), f"{node.output.name}_indices"
+    )
+    wide_query = rewriter.insert(
+        Concat(parts=(node.query, column), axis=-1, location=place), f"{node.query.name}_lifted"
+    )
+    wide_key = rewriter.insert(Concat(parts=(node.key, indices), axis=-1, location=place), f"{node.key.name}_lifted")
+    return dataclasses.replace(node, query=wide_query, key=wide_key, bias=())

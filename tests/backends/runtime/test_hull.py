@@ -1,0 +1,385 @@
+"""The hull answers as a rational scan of all keys does, after every append, for every tie rule."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnc_backends.numba.runtime import hull, hull_layout, memory
+
+# The profile makes draws the same everywhere; these are cheap, so there are more of them than usual.
+MANY = settings(max_examples=max(250, settings.default.max_examples))
+
+LARGEST = 1.7976931348623157e308
+SMALLEST = 5e-324
+
+
+def rounded(value):
+    """The exact fraction rounded once to a double; integer division in Python does exactly that."""
+    try:
+        return value.numerator / value.denominator
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+class Cache:
+    """One hull with the keys and values that it refers to, all in plain byte arrays."""
+
+    stores = (memory.store_f64, memory.store_f32, memory.store_bf16, memory.store_f16)
+
+    def __init__(self, capacity, dv=1, dtype=memory.DT_F64, with_mean=1, room=64, gap=0):
+        self.dv, self.dtype, self.with_mean = dv, dtype, with_mean
+        self.stride = dv * memory.dtype_bytes(dtype) + gap
+        self.keys = np.zeros((room, 2))
+        self.vals = np.zeros(room * self.stride + 8, np.uint8)
+        self.out = np.zeros(dv + 1)
+        self.scratch = np.full(hull.hull_scratch_bytes(dv), 0xEE, np.uint8)
+        self.points, self.rows = [], []
+        self.region = self.new_region(capacity)
+        assert hull_layout.hull_init(self.h, capacity, dv, with_mean) == 0
+
+    def new_region(self, capacity):
+        size = hull_layout.hull_bytes(capacity, self.dv, self.with_mean)
+        return np.full(size + 8, 0xEE, np.uint8)
+
+    @property
+    def h(self):
+        return self.region.ctypes.data + 3  # unaligned on purpose
+
+    @property
+    def values_at(self):
+        return self.vals.ctypes.data, self.stride, self.dtype
+
+    def append(self, point, row=()):
+        j = len(self.points)
+        self.keys[j] = point
+        stored = []
+        for c, value in enumerate(row):
+            address = self.vals.ctypes.data + j * self.stride + c * memory.dtype_bytes(self.dtype)
+            self.stores[self.dtype](address, value)
+            stored.append(float(memory.load_element(address, self.dtype)))
+        status = hull.hull_append(self.h, self.keys.ctypes.data, *self.values_at, self.scratch.ctypes.data)
+        if status == 0:
+            self.points.append(tuple(map(Fraction, point)))
+            self.rows.append(stored)
+        return status
+
+    def move(self, capacity):
+        target = self.new_region(capacity)
+        status = hull_layout.hull_move(self.h, target.ctypes.data + 3, capacity)
+        if status == 0:
+            self.region[:] = 0x11
+            self.region = target
+        return status
+
+    def first(self, query):
+        return hull.hull_first(self.h, self.keys.ctypes.data, *query, self.scratch.ctypes.data)
+
+    def last(self, query):
+        return hull.hull_last(self.h, self.keys.ctypes.data, *query, self.scratch.ctypes.data)
+
+    def mean(self, query):
+        out = self.out.ctypes.data
+        at = (self.h, self.keys.ctypes.data, *self.values_at)
+        count = hull.hull_mean(*at, *query, out, self.scratch.ctypes.data)
+        return count, list(self.out[: self.dv])
+
+    def check(self, query):
+        qx, qy = map(Fraction, query)
+        scores = [qx * x + qy * y for x, y in self.points]
+        best = max(scores)
+        tied = [j for j, score in enumerate(scores) if score == best]
+        assert self.first(query) == tied[0]
+        assert self.last(query) == tied[-1]
+        count, means = self.mean(query)
+        assert count == len(tied)
+        for column, got in enumerate(means):
+            members = [self.rows[j][column] for j in tied]
+            special = [v for v in members if not math.isfinite(v)]
+            total = sum(special) if special else rounded(sum(map(Fraction, members)))
+            expected = total / count
+            assert got == expected or (math.isnan(got) and math.isnan(expected))
+            assert np.signbit(got) == np.signbit(expected) or math.isnan(got)
+
+
+# --- drawn streams ----------------------------------------------------------------------------------------
+
+small = st.integers(-3, 3).map(float)
+extreme = st.sampled_from([0.0, -0.0, SMALLEST, -SMALLEST, LARGEST, -LARGEST, 1e308, 2.0**-1022, 1.0, -3.0])
+pythagorean = st.sampled_from(
+    [
+        (float(sx * a), float(sy * b))
+        for a, b in ((3, 4), (4, 3), (5, 0), (0, 5))
+        for sx in (1, -1)
+        for sy in (1, -1)
+    ]
+    + [(3.5, 3.5), (4.5, 1.5), (0.0, 0.0)]
+)
+
+
+def on_a_line(step):
+    return st.integers(-5, 5).map(lambda t: (float(t * step[0]), float(t * step[1])))
+
+
+def nearly_on_a_line(pair):
+    t, direction = pair
+    x = t / 7
+    return x, math.nextafter(0.3 * x + 0.1, direction)
+
+
+key_streams = st.one_of(
+    st.lists(st.tuples(small, small), min_size=1, max_size=14),
+    st.lists(st.tuples(st.sampled_from([0.0, -0.0, 1.0]), small), min_size=1, max_size=12),
+    st.tuples(st.integers(-3, 3), st.integers(-3, 3)).flatmap(
+        lambda step: st.lists(on_a_line(step), min_size=1, max_size=12)
+    ),
+    st.lists(pythagorean, min_size=1, max_size=14),
+    st.lists(
+        st.integers(0, 11).map(lambda t: (math.cos(math.pi * t / 6), math.sin(math.pi * t / 6))),
+        min_size=1,
+        max_size=14,
+    ),
+    st.lists(
+        st.tuples(st.integers(-9, 9), st.sampled_from([-math.inf, 0.4, math.inf])).map(nearly_on_a_line),
+        min_size=1,
+        max_size=12,
+    ),
+    st.lists(st.integers(-6, 6).map(lambda t: (2.0 * t, -float(t * t))), min_size=1, max_size=12),
+    st.lists(st.tuples(extreme, extreme), min_size=1, max_size=10),
+    st.sampled_from([500, -500, -1070, 1018]).flatmap(
+        lambda e: st.lists(
+            st.tuples(small.map(lambda m: math.ldexp(m, e)), small.map(lambda m: math.ldexp(m, -e // 2))),
+            min_size=1,
+            max_size=10,
+        )
+    ),
+)
+
+value = st.one_of(
+    st.integers(-9, 9).map(float),
+    st.floats(-100, 100),
+    st.sampled_from([1e300, -1e300, 1e-300, SMALLEST, LARGEST, -LARGEST, 0.0, -0.0, 1.0]),
+    st.sampled_from([math.inf, -math.inf, math.nan, 1.0, 2.0, 3.0]),
+)
+
+
+@st.composite
+def queries(draw, points):
+    """Directions that tie: across a pair of keys, along the axes, zero; and some that need not."""
+    kind = draw(st.integers(0, 4))
+    if kind <= 1:
+        (ax, ay), (bx, by) = draw(st.sampled_from(points)), draw(st.sampled_from(points))
+        query = (ay - by, bx - ax) if kind == 0 else (by - ay, ax - bx)
+        if all(map(math.isfinite, query)):
+            return query
+    if kind == 2:
+        return draw(
+            st.sampled_from([(0.0, 0.0), (-0.0, 0.0), (1.0, 0.0), (-2.0, -0.0), (0.0, 1.0), (0.0, -1.0)])
+        )
+    if kind == 3:
+        return draw(st.tuples(extreme, extreme))
+    return draw(st.tuples(small, small))
+
+
+@MANY
+@given(st.data())
+def test_every_answer_after_every_append_is_that_of_the_rational_scan(data):
+    points = data.draw(key_streams)
+    dv = data.draw(st.integers(0, 2))
+    dtype = data.draw(st.sampled_from([memory.DT_F64, memory.DT_F32]))
+    capacity = data.draw(st.integers(1, len(points)))
+    cache = Cache(capacity, dv, dtype, gap=data.draw(st.sampled_from([0, 4])))
+    for n, point in enumerate(points):
+        row = [data.draw(value) for _ in range(dv)]
+        if dtype == memory.DT_F32:
+            row = [v if not math.isfinite(v) or abs(v) < 1e38 else 7.0 for v in row]
+        if n == capacity:
+            assert cache.append(point, row) == 1
+            capacity = n + data.draw(st.integers(1, 5))
+            assert cache.move(capacity) == 0
+        assert cache.append(point, row) == 0
+        for query in data.draw(st.lists(queries(points[: n + 1]), min_size=1, max_size=2)):
+            cache.check(query)
+
+
+# --- known hard cases -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("points", "values", "query", "first", "last", "mean"),
+    [
+        pytest.param(
+            [(0, 0), (2, 0), (1, 0)], [0, 30, 3], (0, 1), 0, 2, 11.0, id="middle-of-an-edge-comes-last"
+        ),
+        pytest.param([(-1, 0), (0, 0), (1, 0)], [1, 2, 6], (0, 1), 0, 2, 3.0, id="middle-of-an-edge"),
+        pytest.param([(4, 0), (1, -3), (-1, -5)], [1, 2, 6], (3, -3), 0, 2, 3.0, id="query-across-an-edge"),
+        pytest.param(
+            [(0, 0), (1169713601280381, -1881826492714166)],
+            [1, 2],
+            (6554730440190525, 4074316829049964),
+            1,
+            1,
+            2.0,
+            id="products-past-53-bits",
+        ),
+        pytest.param(
+            [(0.8660254037844387, 0.49999999999999994), (1, 0)],
+            [1, 2],
+            (1.8660254037844388, 0.49999999999999994),
+            0,
+            0,
+            1.0,
+            id="regular-polygon",
+        ),
+        pytest.param(
+            [(84, -1e30), (62, -1e30)], [1, 2], (20, 1), 0, 0, 1.0, id="one-coordinate-drowns-the-other"
+        ),
+    ],
+)
+def test_known_counterexamples(points, values, query, first, last, mean):
+    cache = Cache(8)
+    for point, v in zip(points, values, strict=True):
+        cache.append(point, [float(v)])
+    query = tuple(map(float, query))
+    assert cache.first(query) == first
+    assert cache.last(query) == last
+    assert cache.mean(query)[1] == [mean]
+    cache.check(query)
+
+
+def test_an_empty_structure_has_no_winner():
+    cache = Cache(4, dv=2)
+    cache.out[:] = 5.0
+    assert cache.first((1.0, 1.0)) == -1
+    assert cache.last((0.0, 0.0)) == -1
+    assert cache.mean((1.0, 1.0)) == (0, [0.0, 0.0])
+
+
+def test_a_structure_without_means_still_answers_first_and_last():
+    cache = Cache(16, dv=0, with_mean=0)
+    for point in [(0, 0), (2, 0), (1, 0), (1, 1), (3, -1), (2, 0)]:
+        cache.append(point)
+    assert (cache.first((1.0, 1.0)), cache.last((1.0, 1.0))) == (1, 5)
+    assert (cache.first((0.0, 0.0)), cache.last((0.0, 0.0))) == (0, 5)
+    assert cache.mean((1.0, 1.0))[0] == -1
+
+
+def test_a_key_on_the_lines_of_both_its_neighbours_joins_their_edges_to_its_own():
+    cache = Cache(16)
+    # A roof with a flat top; (0, 0) completes both slopes, swallows their upper ends and covers the top.
+    slopes = [(-4, -4), (-2, -2), (-3, -3), (2, -2), (0, -2), (4, -4), (3, -3), (3, -3), (2, -2)]
+    for n, point in enumerate([*slopes, (0, 0), (1, -1), (-1, -1), (-6, -6), (7, -7), (0, 0)]):
+        cache.append(point, [float(1 << n)])
+        for query in ((-1.0, 1.0), (1.0, 1.0), (0.0, 1.0), (0.0, -1.0)):
+            cache.check(query)
+    assert cache.mean((-1.0, 1.0))[0] == 7
+    assert cache.mean((1.0, 1.0))[0] == 9
+
+
+@pytest.mark.parametrize("dtype", [memory.DT_F64, memory.DT_F32, memory.DT_BF16, memory.DT_F16])
+def test_values_of_every_storage_dtype_are_averaged_exactly(dtype):
+    cache = Cache(8, dv=3, dtype=dtype, gap=1)
+    for n in range(5):
+        cache.append((1.0, 2.0), [0.1 * n, -1.0, 3.0 + n])
+        cache.check((1.0, 1.0))
+
+
+def test_values_that_no_pair_of_doubles_sums_exactly_are_averaged_by_walking():
+    cache = Cache(8, dv=1)
+    for v in (1e300, 1.0, 1e-300, -1e300, LARGEST, LARGEST, -LARGEST):
+        cache.append((1.0, 2.0), [v])
+        for query in ((1.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 0.0)):
+            cache.check(query)
+
+
+def test_a_region_may_be_copied_byte_for_byte():
+    cache = Cache(32)
+    for n in range(20):
+        cache.append((float(n % 5), float(n % 3)), [float(n)])
+    copy = cache.region.copy()
+    cache.region[:] = 0
+    cache.region = copy
+    for query in ((1.0, 2.0), (0.0, 1.0), (-1.0, 0.0), (0.0, 0.0)):
+        cache.check(query)
+
+
+def test_moving_below_the_count_is_refused_and_a_tight_region_suffices():
+    cache = Cache(50)
+    for n in range(30):
+        cache.append((2.0 * n, -float(n * n)), [float(n)])
+    assert cache.move(29) == 1
+    assert cache.move(30) == 0
+    assert cache.append((0.0, 0.0), [0.0]) == 1
+    assert cache.move(40) == 0
+    cache.append((60.0, -900.0), [1.0])
+    for n in range(31):
+        cache.check((float(n), 1.0))
+
+
+def test_sizes_out_of_range_are_refused():
+    assert hull_layout.hull_bytes(-1, 1, 1) == -1
+    assert hull_layout.hull_bytes(1, -1, 1) == -1
+    assert hull_layout.hull_bytes(hull_layout.HULL_MAX_CAPACITY + 1, 1, 1) == -1
+    assert hull_layout.hull_bytes(0, 0, 0) > 0
+    assert hull_layout.hull_init(0, -1, 1, 1) == 1
+
+
+# --- many blocks ------------------------------------------------------------------------------------------
+
+
+def rings(radii, per_ring, rng):
+    """Circles of integer points, each covering all before it when radii grow."""
+    angles = rng.random((len(radii), per_ring)) * 2 * np.pi
+    circles = np.stack([np.cos(angles), np.sin(angles)], -1) * np.asarray(radii)[:, None, None]
+    return np.rint(circles).astype(np.int64).reshape(-1, 2)
+
+
+def parabola(t):
+    return np.stack([2 * t, -t * t], 1)
+
+
+def long_streams():
+    rng = np.random.default_rng(7)
+    t = np.arange(1500)
+    yield "parabola-in-order", parabola(t)
+    yield "parabola-reversed", parabola(t)[::-1]
+    yield "parabola-shuffled", parabola(rng.permutation(t))
+    yield "parabola-rewritten", parabola(rng.integers(0, 400, 2000))
+    yield "circle", rings([1 << 20], 2000, rng)
+    yield "growing-circles", rings([1 << s for s in range(10, 20)], 300, rng)
+    yield "grid", rng.integers(-40, 41, (1500, 2))
+    on_line = rng.permutation(t)
+    yield "line-shuffled", np.stack([on_line, 3 * on_line], 1)
+    # A chain of many blocks, then keys above it that cover most of it at once, then a chain again.
+    covered = np.concatenate([parabola(rng.permutation(t)) + np.array([0, k * 2**20]) for k in range(3)])
+    yield "covered-again-and-again", covered
+    # Chords of three collinear keys: each middle key meets an edge or is swallowed by one.
+    corners = parabola(16 * rng.permutation(500))
+    between = (corners[:, None] * [[2], [1]] + np.roll(corners, 1, 0)[:, None] * [[0], [1]]) // [[2], [2]]
+    yield "edges-with-insides", between.reshape(-1, 2)
+
+
+@pytest.mark.parametrize(("name", "points"), [pytest.param(*s, id=s[0]) for s in long_streams()])
+def test_long_streams_agree_with_an_integer_scan(name, points):
+    rng = np.random.default_rng(11)
+    n = len(points)
+    cache = Cache(n // 3, dv=1, room=n)
+    values = rng.integers(-99, 100, n)
+    for j, point in enumerate(points):
+        if j == n // 3:
+            assert cache.move(n) == 0
+        assert cache.append(tuple(map(float, point)), [float(values[j])]) == 0
+        seen = points[: j + 1]
+        a, b = seen[rng.integers(j + 1)], seen[rng.integers(max(0, j - 3), j + 1)]
+        across = np.array([a[1] - b[1], b[0] - a[0]])
+        for query in (across, rng.integers(-2000, 2001, 2), np.array([rng.integers(0, 1500), 1])):
+            scores = seen @ query
+            tied = np.flatnonzero(scores == scores.max())
+            as_doubles = tuple(map(float, query))
+            assert cache.first(as_doubles) == tied[0]
+            assert cache.last(as_doubles) == tied[-1]
+            assert cache.mean(as_doubles) == (len(tied), [values[tied].sum() / len(tied)])
+    assert memory.load_i64(cache.h + hull_layout.HULL_BLOCKS_USED) <= 2 * (n // 64 + 8)

@@ -1,0 +1,37 @@
+"""Every example runs to its end, and every example graph prints as it parses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
+GRAPHS = sorted(EXAMPLES.glob("*.attn"))
+TIMEOUT = 600  # seconds
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_script(path: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=tmp_path,  # an example finds its files by its own place, and leaves none in the checkout
+        env=os.environ | {"ATTNC_EXAMPLE_QUICK": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, f"{path.name} ended with status {done.returncode}\n{done.stdout}"
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.name)
+def test_graph(path: Path) -> None:
+    import attnc
+
+    once = attnc.format(attnc.parse(path.read_text(encoding="utf-8")))
+    assert attnc.format(attnc.parse(once)) == once
