@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from attnc_ir.attributes.bias import Alibi, ExprBias, Relative, TensorBias
-from attnc_ir.attributes.empty import EmptyDefault
 from attnc_ir.attributes.normalizer import Softmax
 from attnc_ir.graph import Graph, Module
 from attnc_ir.ops import Append, Attend, AttendStep, Cache
@@ -56,19 +54,18 @@ def attend(q, k, v, extra=(), arrays=None, **attributes):
     return outputs if len(outputs) > 1 else outputs[0]
 
 
-def memory_graph(normalizer, *, heads=(H,), query_heads=None, width=2, value_width=1, lse=False, before=False, **attributes):
+def memory_graph(
+    normalizer, *, heads=(H,), query_heads=None, width=2, value_width=1, lse=False, before=False, **attributes
+):
     """`@g(%q, %k, %v)`: append, then read; `before` reads the cache as it stood before the append."""
     q = tensor("q", "f64", *(heads if query_heads is None else query_heads), width)
     k, v = tensor("k", "f64", *heads, width), tensor("v", "f64", *heads, value_width)
     cache = with_results(
-        Cache(heads=heads, key=TensorType(DType.F64, (width,)), value=TensorType(DType.F64, (value_width,))), "c"
+        Cache(heads=heads, key=TensorType(DType.F64, (width,)), value=TensorType(DType.F64, (value_width,))),
+        "c",
     )
     append = with_results(Append(cache=cache.results[0], key=k, value=v), "c1")
     read = cache if before else append
     step = AttendStep(query=q, cache=read.results[0], normalizer=normalizer, with_lse=lse, **attributes)
     step = with_results(step, "o", "lse") if lse else with_results(step, "o")
     return graph_of([q, k, v], [cache, step, append] if before else [cache, append, step], step.results)
-
-
-__all__ = ["DV", "HKV", "Alibi", "B", "D", "EmptyDefault", "ExprBias", "H", "M", "N", "Relative", "TensorBias",
-           "attend", "attend_graph", "graph_of", "memory_graph", "tensor", "with_results"]  # fmt: skip

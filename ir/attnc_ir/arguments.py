@@ -148,6 +148,7 @@ class Signature:
     def _fit(
         self, shapes: tuple[tuple[int, ...], ...], stacked: bool, given: Mapping[str, int] | None
     ) -> _Fit:
+        check_sizes(self._where, given or {})
         dims = dict(given or {})
         origin = dict.fromkeys(dims, "fixed before this call")
         steps: int | None = None
@@ -185,7 +186,6 @@ class Signature:
                 raise ArgumentError(
                     f"{self._where}it has no dimension {name} ({suggest(name, list(self._symbols))})"
                 )
-        check_sizes(self._where, given or {})
         open_ = [name for name in self._symbols if name not in dims]
         if open_:
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Building graphs from Python: every call checks what it adds, so a fault is raised by the line that makes it."""
+"""Building graphs from Python: every call checks what it adds, so the line that makes a fault raises it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class GraphBuilder:
       return %o
     }
 
-    Every method raises `ArgumentError` or `SpecError` for what cannot be added; the builder is then as it was before.
+    A method raises `ArgumentError` or `SpecError` for what cannot be added, and changes nothing then.
     """
 
     def __init__(self, name: str) -> None:
@@ -98,6 +98,11 @@ class GraphBuilder:
         graph = Graph(self._name, tuple(self._inputs), tuple(self._ops), outputs)
         verify(Module((graph,)))
         return graph
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """Every value so far, in order of definition."""
+        return tuple(self._values.values())
 
     # --- the common ops ---
 

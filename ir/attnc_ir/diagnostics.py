@@ -1,7 +1,7 @@
 """Findings about a spec: where, what, and what to do next.
 
-A [`Report`][attnc_ir.diagnostics.Report] gathers all of them, so that one run shows every fault of a file. It knows the text the
-module was parsed from, if any, and cuts the faulty line out of it for the carets.
+A [`Report`][attnc_ir.diagnostics.Report] gathers all of them, so that one run shows every fault of a file. It
+knows the text the module was parsed from, if any, and cuts the faulty line out of it for the carets.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Diagnostic:
         return "\n".join(lines)
 
     def _pointed_excerpt(self, location: Location) -> list[str]:
-        # A very long line is cut to a stretch around the fault. Tabs become one blank so that carets stay below.
+        # A long line is cut to a stretch around the fault. A tab becomes one blank: carets stay below.
         start = max(0, location.column - 1 - _MAX_EXCERPT // 2)
         shown = "".join(c if c.isprintable() else " " for c in self.excerpt[start : start + _MAX_EXCERPT])
         column = location.column - 1 - start

@@ -1,8 +1,8 @@
 """Expressions over the position of a score: what predicates and traced biases are made of.
 
-Integers are 64-bit and wrap; `//` and `%` round toward minus infinity and divide by positive literals only. Floats
-are doubles; under an exact normaliser (hard-max, top-k) float arithmetic is exact real arithmetic and only
-`+ - * min max abs where` and look-ups are allowed.
+Integers are 64-bit and wrap; `//` and `%` round toward minus infinity and divide by positive literals only.
+Floats are doubles; in a bias under an exact normaliser (hard-max, top-k) float arithmetic is exact real
+arithmetic and only `+ - * / min max abs where` and look-ups are allowed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ExprType(enum.Enum):
 
 @dataclass(frozen=True)
 class Expr:
-    """Base of expression nodes. Build them through the constructors; `check` says whether the types work out."""
+    """Base of expression nodes. Build them through the constructors; `type_of` checks them."""
 
     def children(self) -> tuple[Expr, ...]:
         """Direct sub-expressions."""
@@ -147,7 +147,7 @@ class Where(Expr):
 
 @dataclass(frozen=True)
 class Lookup(Expr):
-    """`%table[e, ...]`: an element of a tensor. An index outside the tensor is an error when the graph runs."""
+    """`%table[e, ...]`: an element of a tensor. An index outside it is an error when the graph runs."""
 
     table: Value
     indices: tuple[Expr, ...]
@@ -225,10 +225,15 @@ def _lookup_type(table: Value, indices: list[ExprType]) -> ExprType:
     return ExprType.FLOAT if dtype.is_float else ExprType.INT
 
 
-# --- text -------------------------------------------------------------------------------------------------------------
+# --- text ---
 
-_PRECEDENCE = {BinaryOp.OR: 1, BinaryOp.AND: 2, **dict.fromkeys(COMPARISONS, 4), BinaryOp.ADD: 6, BinaryOp.SUB: 6,
-               BinaryOp.MUL: 7, BinaryOp.DIV: 7, BinaryOp.FLOORDIV: 7, BinaryOp.MOD: 7}  # fmt: skip
+_PRECEDENCE = {
+    BinaryOp.OR: 1,
+    BinaryOp.AND: 2,
+    **dict.fromkeys(COMPARISONS, 4),
+    **dict.fromkeys((BinaryOp.ADD, BinaryOp.SUB), 6),
+    **dict.fromkeys((BinaryOp.MUL, BinaryOp.DIV, BinaryOp.FLOORDIV, BinaryOp.MOD), 7),
+}
 _NOT, _NEG, _ATOM = 3, 8, 9
 _INFIX = {op.value: op for op in _PRECEDENCE}
 _FUNCTIONS_1 = {op.value: op for op in UnaryOp if op not in (UnaryOp.NEG, UnaryOp.NOT)}
@@ -260,7 +265,7 @@ class ExprKind:
                     "b batch, h query head, i query position, j key position",
                 )
             case Operator(symbol="-", operands=(Number(value=int(value)),)):
-                # A minus before a literal belongs to it, so that printing a negative literal reads back the same.
+                # A minus before a literal belongs to it: a negative literal reads back as one.
                 return IntLiteral(-_fits_64_bits(value, 2**63, node))
             case Operator(symbol="-", operands=(Number(value=value),)):
                 return FloatLiteral(-value)
@@ -352,5 +357,24 @@ def format_literal(value: float) -> str:
 
 
 EXPR = ExprKind()
-__all__ = ["COMPARISONS", "EXPR", "LOGIC", "Binary", "BinaryOp", "BoolLiteral", "Expr", "ExprError", "ExprType", "FloatLiteral",
-           "Index", "IntLiteral", "Lookup", "Unary", "UnaryOp", "Variable", "Where", "format_float", "type_of"]  # fmt: skip
+__all__ = [
+    "COMPARISONS",
+    "EXPR",
+    "LOGIC",
+    "Binary",
+    "BinaryOp",
+    "BoolLiteral",
+    "Expr",
+    "ExprError",
+    "ExprType",
+    "FloatLiteral",
+    "Index",
+    "IntLiteral",
+    "Lookup",
+    "Unary",
+    "UnaryOp",
+    "Variable",
+    "Where",
+    "format_float",
+    "type_of",
+]

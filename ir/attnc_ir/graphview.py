@@ -23,7 +23,7 @@ _LABEL_WIDTH = 60
 def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
     """A graph as a networkx graph without cycles: an edge runs from what defines a value to what uses it.
 
-    Nodes are `%name` of each input and of each op's first result, and `return`; in the order of the text. Attributes:
+    Nodes are `%name` of each input and of each op's first result, and `return`, in text order. Attributes:
 
     - `kind`: `"input"`, `"op"` or `"return"`
     - `op`: the op, or None
@@ -33,8 +33,8 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
 
     - `value`: the value used
     - `field`: the operand or attribute that uses it; for `return`, the position as text
-    - `kind`: `"use"`; or `"before"` from a read of a cache to the append that continues it, with `field` empty, since
-      the append happens in place: any topological order of the nodes is an order in which the ops can run
+    - `kind`: `"use"`; or `"before"`, without `field`, from a read of a cache to the append that continues it: an
+      append happens in place, and so any topological order of the nodes is one in which the ops can run
 
     >>> from attnc_ir.text import parse
     >>> view = to_networkx(parse("graph @f(%x: f64[2]) { %y = neg %x return %y }")["f"])
@@ -164,6 +164,6 @@ def _shortened(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A DOT string: quotes and backslashes escaped, a line break as `\\n`."""
+    """A DOT string; quotes, backslashes and line breaks are escaped."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

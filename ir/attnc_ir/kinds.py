@@ -1,8 +1,8 @@
 """Kinds: how the field of an op or attribute is read from syntax and written back.
 
 A dataclass field made by [`operand`][attnc_ir.kinds.operand], [`operands`][attnc_ir.kinds.operands] or
-[`attribute`][attnc_ir.kinds.attribute] carries its kind as metadata; parser, printer and substitution work from that and
-know no op by name.
+[`attribute`][attnc_ir.kinds.attribute] carries its kind as metadata; parser, printer and substitution work
+from that and know no op by name.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _misread(node: Node, kind: Kind[Any], help: str | None = None) -> Misread:
     return Misread(node, f"expected {kind.expects}, got {describe(node)}", help)
 
 
-# --- scalars ----------------------------------------------------------------------------------------------------------
+# --- scalars ---
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class ValueKind:
         return str(value)
 
 
-# --- types ------------------------------------------------------------------------------------------------------------
+# --- types ---
 
 
 class DimKind:
@@ -229,7 +229,7 @@ class DimKind:
 
 
 def is_dim_name(name: str) -> bool:
-    """Whether a dimension of this name can be written down: an identifier that the grammar does not need, or `?`.
+    """Whether a dimension can have this name: an identifier that the grammar does not need, or `?`.
 
     >>> is_dim_name("N"), is_dim_name("x"), is_dim_name("2N")
     (True, False, False)
@@ -275,7 +275,7 @@ class TypeKind:
         return str(value)
 
 
-# --- composites -------------------------------------------------------------------------------------------------------
+# --- composites ---
 
 MAX_ITEMS = 1_000_000
 
@@ -321,7 +321,7 @@ class OptionalKind(Generic[T]):
 
 
 class Attribute:
-    """Base of attribute classes: frozen dataclasses with a `keyword`, written `keyword` or `keyword(param, ...)`."""
+    """Base of attribute classes: frozen dataclasses, written `keyword` or `keyword(param, ...)`."""
 
     keyword: ClassVar[str]
 
@@ -383,7 +383,9 @@ class FamilyKind(Generic[A]):
             given[name] = kind_of(by_name[name]).read(arg, scope)
         missing = [s.name for s in fields if s.name not in given and s.default is dataclasses.MISSING]
         if missing:
-            raise Misread(node, f"{cls.keyword} needs {', '.join(missing)}", _missing_help(usage, missing, by_name))
+            raise Misread(
+                node, f"{cls.keyword} needs {', '.join(missing)}", _missing_help(usage, missing, by_name)
+            )
         try:
             return cls(**given)
         except ValueError as error:
@@ -421,7 +423,7 @@ def signature(cls: type[Attribute]) -> str:
     return f"{cls.keyword}({inner})" if inner else cls.keyword
 
 
-# --- fields -----------------------------------------------------------------------------------------------------------
+# --- fields ---
 
 _KIND = "attnc.kind"
 _ROLE = "attnc.role"

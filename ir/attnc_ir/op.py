@@ -107,11 +107,17 @@ def values_in(thing: object) -> Iterator[Value]:
     if isinstance(thing, Value):
         yield thing
     elif isinstance(thing, tuple):
-        for item in thing:
-            yield from values_in(item)
+        if not _is_numbers(thing):
+            for item in thing:
+                yield from values_in(item)
     elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         for spec in dataclasses.fields(thing):
             yield from values_in(getattr(thing, spec.name))
+
+
+def _is_numbers(items: tuple[object, ...]) -> bool:
+    """True for the values of a constant: all of one kind, too many to look at each, and without a value inside."""
+    return bool(items) and isinstance(items[0], float)
 
 
 def replace_values(thing: T, replace: Mapping[Value, Value]) -> T:
@@ -123,6 +129,8 @@ def _mapped(thing: object, change: Callable[[Value], Value]) -> object:
     if isinstance(thing, Value):
         return change(thing)
     if isinstance(thing, tuple):
+        if _is_numbers(thing):
+            return thing
         items = tuple(_mapped(item, change) for item in thing)
         return items if any(a is not b for a, b in zip(items, thing, strict=True)) else thing
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):

@@ -1,7 +1,7 @@
-"""What the grammar produces before anything has a meaning: names, numbers, references, calls, lists, operators.
+"""What the grammar produces before anything has a meaning: names, numbers, uses, calls, lists, operators.
 
-Ops and attributes read themselves from these nodes through their fields' kinds (`attnc_ir.kinds`), so that a new op
-or attribute needs no change of grammar.
+Ops and attributes read themselves from these nodes through their fields' kinds (`attnc_ir.kinds`), so that a
+new op or attribute needs no change of grammar.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Subscript(Node):
 
 @dataclass(frozen=True)
 class Operator(Node):
-    """A prefix or infix operator: one or two operands. `symbol` is the operator as written, be it a sign or a word.
+    """A prefix or infix operator: one or two operands. `symbol` is the operator as it is written.
 
     The symbol `()` marks a literal in parentheses behind a minus: `-(3)` negates 3, `-3` is a literal.
     """

@@ -20,7 +20,7 @@ def check_name(name: str, what: str) -> str:
     """
     if not is_name(name):
         raise ArgumentError(
-            f"{what} {name!r:.200} is not a name: use letters, digits and _, not starting with a digit, at most {MAX_NAME}"
+            f"{what} {name!r:.200} is not a name: use up to {MAX_NAME} letters, digits and _, no digit first"
         )
     return name
 
@@ -32,7 +32,7 @@ def is_name(name: object) -> bool:
 
 @dataclass(frozen=True)
 class Value:
-    """A name with a type, assigned once in its graph. Equality is by name and type; where it stands does not count."""
+    """A name with a type, assigned once in its graph. Equality is by name and type, not by place."""
 
     name: str
     type: Type

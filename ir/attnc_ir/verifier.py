@@ -6,8 +6,8 @@ Invariants, in the order they are checked:
 2. within a graph every value is defined once
 3. every operand is defined above its use, with the very type it was defined with; hence uses have no cycles
 4. the operands of an op satisfy its type rule, and its results have the types the rule gives
-5. an op's own rules hold (`verify` of its class): finite scale, masks and biases of fitting shape, a stated alignment
-   where lengths can differ, exact biases under exact normalisers
+5. an op's own rules hold (`verify` of its class): finite scale, masks and biases of fitting shape, a stated
+alignment where lengths can differ, exact biases under exact normalisers
 6. a cache version is appended to at most once, and is read only above that append
 7. a graph returns at least one value, tensors only, of the types it declares
 8. inputs are tensors
@@ -38,8 +38,8 @@ def verify(module: Module) -> None:
 def verify_into(module: Module, report: Report, *, parts: Collection[int] = ()) -> None:
     """Add every broken invariant to `report`.
 
-    `parts` are the positions of graphs that the parser could read in part only, and has reported: for them, what is
-    missing is no fault.
+    `parts` are the positions of graphs that the parser could read in part only, and has reported: for them,
+    what is missing is no fault.
     """
     seen: dict[str, Graph] = {}
     for position, graph in enumerate(module):

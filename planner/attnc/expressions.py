@@ -1,6 +1,7 @@
 """Reasoning about expressions over `(b, h, i, j)`: ranges, folding, linear forms.
 
-Everything here is exact about 64-bit wrapping: a range or a linear form is given only where no step of the expression wraps.
+Everything here is exact about 64-bit wrapping: a range or a linear form is given only where no step of the
+expression wraps.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Interval:
     @property
     def fits(self) -> bool:
         """Within 64 bits, so nothing wrapped."""
-        return _LOW <= self.low and self.high <= _HIGH
+        return self.low >= _LOW and self.high <= _HIGH
 
 
 FULL = Interval(_LOW, _HIGH)
@@ -51,7 +52,9 @@ FULL = Interval(_LOW, _HIGH)
 
 @dataclass(frozen=True)
 class Box:
-    """Where the coordinates of a node lie. A dimension that is known by name only, or grows (None), is at most 2**40."""
+    """Where the coordinates of a node lie. A dimension that is known by name only, or grows (None), is at
+    most 2**40.
+    """
 
     batch: Dim
     heads: Dim
@@ -129,14 +132,14 @@ def _binary_range(op: BinaryOp, x: Interval, y: Interval) -> Interval | None:
             return None
 
 
-# --- folding ----------------------------------------------------------------------------------------------------------
+# --- folding ------------------------------------------------------------------------------------------------
 
 
 def fold(expr: Expr, box: Box) -> Expr:
     """`expr` with everything computed that is the same at every position of `box`.
 
-    Integers and conditions only: a float literal is compared, never computed with, so folding cannot round. A look-up that
-    could have raised an error may disappear, none is added.
+    Integers and conditions only: a float literal is compared, never computed with, so folding cannot round.
+    A look-up that could have raised an error may disappear, none is added.
 
     >>> from attnc_ir.types import Symbol
     >>> box = Box(1, 8, Symbol("N"), 100)
@@ -254,15 +257,15 @@ def _folded_arithmetic(expr: Expr, op: BinaryOp, left: Expr, right: Expr, box: B
     match op, left, right:
         case (BinaryOp.ADD, other, IntLiteral(0)) | (BinaryOp.ADD, IntLiteral(0), other) if _is_int(other):
             return other
-        case (BinaryOp.SUB | BinaryOp.FLOORDIV | BinaryOp.MUL, other, IntLiteral(n)) if _is_int(other) and n == (
-            op is not BinaryOp.SUB
-        ):
+        case (BinaryOp.SUB | BinaryOp.FLOORDIV | BinaryOp.MUL, other, IntLiteral(n)) if _is_int(
+            other
+        ) and n == (op is not BinaryOp.SUB):
             return other
         case (BinaryOp.MUL, IntLiteral(1), other) if _is_int(other):
             return other
-        case BinaryOp.MOD, _, IntLiteral(n) if x is not None and 0 <= x.low and x.high < n:
+        case BinaryOp.MOD, _, IntLiteral(n) if x is not None and x.low >= 0 and x.high < n:
             return left
-        case (BinaryOp.MIN | BinaryOp.MAX), _, _ if x is not None and y is not None:
+        case ((BinaryOp.MIN | BinaryOp.MAX), _, _) if x is not None and y is not None:
             smaller, larger = (left, right) if op is BinaryOp.MIN else (right, left)
             if x.high <= y.low:
                 return smaller
@@ -271,12 +274,12 @@ def _folded_arithmetic(expr: Expr, op: BinaryOp, left: Expr, right: Expr, box: B
             return expr
 
 
-# --- linear forms -----------------------------------------------------------------------------------------------------
+# --- linear forms -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Linear:
-    """`sum(coefficient * variable) + constant`, over the integers; coefficients that are zero are left out."""
+    """`sum(coefficient * variable) + constant`, over the integers; a coefficient of 0 is left out."""
 
     coefficients: Mapping[Variable, int]
     constant: int
@@ -318,7 +321,7 @@ def _combined(x: Linear | None, y: Linear | None, factor: int) -> Linear | None:
     return Linear({v: c for v, c in total.items() if c}, x.constant + factor * y.constant)
 
 
-# --- numbers: what a bias can be --------------------------------------------------------------------------------------
+# --- numbers: what a bias can be ----------------------------------------------------------------------------
 
 
 def depends_on_key(expr: Expr) -> bool:
@@ -329,8 +332,8 @@ def depends_on_key(expr: Expr) -> bool:
 def magnitude(expr: Expr, box: Box) -> float | None:
     """A bound on `abs(expr)`, or None when there is none: infinite, NaN or unknown at some position.
 
-    Holds for doubles and for exact arithmetic: every step stays far from overflow, so rounding changes the bound by less than
-    the factor it is rounded up by.
+    Holds for doubles and for exact arithmetic: every step stays far from overflow, so rounding changes the
+    bound by less than the factor it is rounded up by.
     """
     known = exact_range(expr, box)
     if known is not None:
@@ -353,7 +356,11 @@ def magnitude(expr: Expr, box: Box) -> float | None:
             if op in (BinaryOp.MIN, BinaryOp.MAX):
                 return max(x, y)
             divisor = _literal(right)
-            return _bounded(x / abs(divisor)) if op is BinaryOp.DIV and divisor is not None and abs(divisor) > 1e-100 else None
+            return (
+                _bounded(x / abs(divisor))
+                if op is BinaryOp.DIV and divisor is not None and abs(divisor) > 1e-100
+                else None
+            )
         case Where(_, then, otherwise):
             x, y = magnitude(then, box), magnitude(otherwise, box)
             return None if x is None or y is None else max(x, y)
@@ -377,7 +384,8 @@ def _literal(expr: Expr) -> float | None:
 
 
 def slope_in_key(expr: Expr, box: Box) -> Fraction | None:
-    """The `c` of `expr = c * j + e(b, h, i)` in exact arithmetic, or None where `expr` does not have that form.
+    """The `c` of `expr = c * j + e(b, h, i)` in exact arithmetic, or None where `expr` does not have that
+    form.
 
     `e` is finite and holds no look-up.
 

@@ -1,8 +1,8 @@
 """Facts: what is known about the values of a graph, each with the reason why it holds.
 
-Strategies and passes ask for facts and never look at weights or op names themselves. A fact is a typed statement about one
-value; `Facts` holds at most one of each type for a value. Today there are two: a value written out in the text, and a value
-whose elements are all finite.
+Strategies and passes ask for facts and never look at weights or op names themselves. A fact is a typed
+statement about one value; `Facts` holds at most one of each type for a value. Today there are two: a value
+written out in the text, and a value whose elements are all finite.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def analyze(graph: Graph) -> Facts:
     """The facts that follow from the ops of a graph, in one forward sweep (graphs have no cycles).
 
     >>> from attnc_ir.text import parse
-    >>> graph = parse("graph @g() { %c = constant {type = f64[2], values = [3.0]}  %n = neg %c  return %n }")["g"]
+    >>> graph = parse("graph @g() { %c = constant {type = f64[2], values = [3.0]}  %n = neg %c  return %n }")[
+    ...     "g"
+    ... ]
     >>> facts = analyze(graph)
     >>> facts.chain(facts.get(graph.outputs[0], FiniteFact))
     ('%n moves or compares finite elements', '%c is written out and finite')
@@ -101,7 +103,9 @@ def _transfer(op: Op, facts: Facts) -> None:
         case Constant(type=kind, values=values, results=(result, *_)):
             # A literal beyond the range of a narrow type becomes infinite when it is stored.
             facts.add(ConstantFact(result, "is written out", (), values))
-            if all(math.isfinite(v) and abs(v) <= _LARGEST[kind.dtype] for v in values if kind.dtype.is_float):
+            if all(
+                math.isfinite(v) and abs(v) <= _LARGEST[kind.dtype] for v in values if kind.dtype.is_float
+            ):
                 facts.add(FiniteFact(result, "is written out and finite"))
         case Iota(results=(result, *_)):
             if op.type.dtype is not DType.F16:

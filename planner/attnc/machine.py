@@ -1,7 +1,8 @@
 """Machine profiles: what one floating-point operation, byte, probe or call costs here, in nanoseconds.
 
-A profile is measured once by [`calibrate`][attnc.calibrate.calibrate] and kept as JSON in the user's data directory (or in the
-directory that `ATTNC_DATA_DIR` names), with the machine and the date. Until then `builtin` serves.
+A profile is measured once by [`calibrate`][attnc.calibrate.calibrate] and kept as JSON in the user's data
+directory (or in the directory that `ATTNC_DATA_DIR` names), with the machine and the date. Until then
+`builtin` serves.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
 from attnc_ir.errors import ArgumentError
 from attnc_ir.kinds import suggest
 from attnc_ir.types import DType
@@ -54,7 +56,7 @@ class Machine:
     compare: float
     """One score comparison whose floating-point filter decides."""
     call: float
-    """Entering a compiled kernel, its argument checks included."""
+    """Entering a compiled kernel."""
     thread: float
     """Starting and joining a parallel loop."""
     measured: str = ""
@@ -80,7 +82,8 @@ class Machine:
 
 COEFFICIENTS = tuple(f.name for f in fields(Machine) if f.type == "float")
 
-# Measured on a 2.1 GHz x86 server core with AVX2; good enough to rank strategies whose costs differ by large factors.
+# Measured on a 2.1 GHz x86 server core with AVX2; good enough to rank strategies whose costs differ by
+# large factors.
 BUILTIN = Machine(
     name="builtin",
     flop_f32=0.12,
@@ -91,11 +94,12 @@ BUILTIN = Machine(
     probe=6.0,
     insert=25.0,
     compare=0.8,
-    call=2_000.0,
-    thread=8_000.0,
+    call=300.0,
+    thread=10_000.0,
 )
 
-FLAT = Machine("flat", *(1.0 for _ in COEFFICIENTS))
+_ONES: dict[str, Any] = dict.fromkeys(COEFFICIENTS, 1.0)
+FLAT = Machine(name="flat", **_ONES)
 """Every coefficient is one: costs are then counts, which is what tests compare."""
 
 _PROFILES = {machine.name: machine for machine in (BUILTIN, FLAT)}
@@ -110,15 +114,18 @@ def data_dir() -> Path:
 def profile_path(name: str) -> Path:
     """The file of a stored profile. Raises `ArgumentError` when `name` is no plain word."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name):
-        raise ArgumentError(f"{name!r:.80} does not name a machine profile: use letters, digits, '-', '_' and '.'")
+        raise ArgumentError(
+            f"{name!r:.80} does not name a machine profile: use letters, digits, '-', '_' and '.'"
+        )
     return data_dir() / "machines" / f"{name}.json"
 
 
 def load_machine(name: str | None = None) -> Machine:
     """The profile called `name`, built in or stored.
 
-    Without a name, the calibrated profile of this host; where there is none, or it is damaged, the built-in one, with a `note`
-    that says so. Raises `ArgumentError` when a named profile does not exist or is damaged.
+    Without a name, the calibrated profile of this host; where there is none, or it is damaged, the built-in
+    one, with a `note` that says so. Raises `ArgumentError` when a named profile does not exist or is
+    damaged.
     """
     if name is None:
         path = profile_path(HOST)
@@ -157,7 +164,9 @@ def save_machine(machine: Machine) -> Path:
                 Path(temporary).unlink()
             raise
     except OSError as error:
-        raise ArgumentError(f"cannot store the profile in {path}: {error}; set ATTNC_DATA_DIR to a folder you own") from error
+        raise ArgumentError(
+            f"cannot store the profile in {path}: {error}; set ATTNC_DATA_DIR to a folder you own"
+        ) from error
     return path
 
 

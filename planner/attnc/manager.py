@@ -1,4 +1,6 @@
-"""The pass manager: runs passes over modules, checks, reports, and leaves a reproducer when something breaks."""
+"""The pass manager: runs passes over modules, checks, reports, and leaves a reproducer when something
+breaks.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from attnc.passes.base import Context, Pass
+from attnc.passes.rewrite import same_graph
+from attnc.pipeline import format_pipeline, parse_pipeline
+from attnc.plan import Plan
 from attnc_ir.errors import AttncError, InternalError, SpecError
 from attnc_ir.graph import Graph, Module
 from attnc_ir.text import format_module
 from attnc_ir.verifier import verify
 
-from attnc.passes.base import Context, Pass
-from attnc.passes.rewrite import same_graph
-from attnc.pipeline import format_pipeline, parse_pipeline
-from attnc.plan import Plan
-
 
 @dataclass(frozen=True)
 class PassRecord:
-    """One pass of a run: what it decided, in words and numbers, whether it changed the module, and how long it took."""
+    """One pass of a run: what it decided, in words and numbers, whether it changed the module, and how long
+    it took.
+    """
 
     name: str
     statistics: Mapping[str, int]
@@ -39,7 +42,9 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """What a pipeline made of a module: the module after it, the plan if strategies were chosen, and a record per pass."""
+    """What a pipeline made of a module: the module after it, the plan if strategies were chosen, and a
+    record per pass.
+    """
 
     module: Module
     plan: Plan
@@ -68,10 +73,11 @@ class PipelineRun:
 class PassManager:
     """Runs `passes` in order.
 
-    `verify_each` verifies after every pass. `print_after_change` is called with a dump after every pass that changed something;
-    a dump is a comment and a module, itself valid input. `on_stage` is called with a pass's name and its result, changed or
-    not. A pass that crashes or breaks an invariant leaves a reproducer in `reproducer_dir` (default: the directory for
-    temporary files) and raises `InternalError`; faults of the input pass through as they are.
+    `verify_each` verifies after every pass. `print_after_change` is called with a dump after every pass
+    that changed something; a dump is a comment and a module, itself valid input. `on_stage` is called with
+    a pass's name and its result, changed or not. A pass that crashes or breaks an invariant leaves a
+    reproducer in `reproducer_dir` (default: the directory for temporary files) and raises `InternalError`;
+    faults of the input pass through as they are.
 
     >>> from attnc_ir.text import parse
     >>> module = parse("graph @g(%x: f64[2]) { %y = neg %x  %z = neg %y  return %z }")
@@ -118,7 +124,9 @@ class PassManager:
                 self.print_after_change(self._dump(position, record, module))
             if self.on_stage is not None:
                 self.on_stage(step.name, module)
-        return PipelineRun(module, Plan(tuple(context.nodes), tuple(context.caches), context.machine), tuple(records))
+        return PipelineRun(
+            module, Plan(tuple(context.nodes), tuple(context.caches), context.machine), tuple(records)
+        )
 
     def _run_one(self, position: int, step: Pass, module: Module, context: Context) -> Module:
         try:
@@ -153,7 +161,9 @@ class PassManager:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             return InternalError(f"{what}\nthe reproducer {path} could not be written: {error}")
-        return InternalError(f"{what}\nthis is a fault of attnc; {path} shows it again, its first line says how")
+        return InternalError(
+            f"{what}\nthis is a fault of attnc; {path} shows it again, its first line says how"
+        )
 
 
 def _same_module(a: Module, b: Module) -> bool:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from attnc.expressions import Box
 from attnc_ir.attributes.mask import Alignment, Causal, Corner, Everything, Mask, Nothing, Window
 from attnc_ir.ops.attend import AttentionOp, Geometry, aligned
 from attnc_ir.types import MAX_DIM
-
-from attnc.expressions import Box
 
 LIMIT = MAX_DIM
 """No coordinate reaches this, and no parameter of a mask exceeds it."""
 
 
 def box_of(node: AttentionOp) -> Box:
-    """Where the coordinates of a node's scores lie. In a step the query stands at the last key, so `i` is not 0."""
+    """Where the coordinates of a node's scores lie. In a step the query stands at the last key, so `i` is
+    not 0.
+    """
     g = node.geometry
     if node.is_causal_cache:
         # `i` is the number of keys less one: open, like the number of keys.
@@ -26,8 +27,9 @@ def box_of(node: AttentionOp) -> Box:
 def explicit(node: AttentionOp) -> Mask:
     """The node's mask with every alignment in its one canonical form.
 
-    `top_left` where the offset is 0, the offset itself where it is another known number, `bottom_right` where it depends on the
-    lengths. In a step, where the query stands at the last key, both corners are offset 0.
+    `top_left` where the offset is 0, the offset itself where it is another known number, `bottom_right`
+    where it depends on the lengths. In a step, where the query stands at the last key, both corners are
+    offset 0.
     """
     return _canonical(aligned(node.mask), node.geometry, node.is_causal_cache)
 
@@ -44,7 +46,7 @@ def _canonical(mask: Mask, geometry: Geometry, step: bool) -> Mask:
 
 def canonical_alignment(alignment: Alignment | None, geometry: Geometry, step: bool) -> Alignment:
     """The one way to write an alignment for a node of this geometry."""
-    if alignment in (None, Corner.TOP_LEFT, 0) or step and alignment is Corner.BOTTOM_RIGHT:
+    if alignment in (None, Corner.TOP_LEFT, 0) or (step and alignment is Corner.BOTTOM_RIGHT):
         return Corner.TOP_LEFT
     if isinstance(alignment, int):
         return alignment
@@ -59,7 +61,8 @@ def canonical_alignment(alignment: Alignment | None, geometry: Geometry, step: b
 class Band:
     """The positions with `low <= j - i - anchor <= high`; None is no bound.
 
-    The anchor is 0, or `n_kv - n_q` where that is not known (`bottom_right`); only bands of one anchor can be combined.
+    The anchor is 0, or `n_kv - n_q` where that is not known (`bottom_right`); only bands of one anchor can
+    be combined.
     """
 
     bottom_right: bool
@@ -94,11 +97,15 @@ class Band:
         return Band(self.bottom_right, low, high)
 
     def mask(self, limits: tuple[int, int]) -> Mask | None:
-        """The simplest mask for this band, given the smallest and largest `j - i - anchor` there is; None if no mask says it."""
+        """The simplest mask for this band, given the smallest and largest `j - i - anchor` there is; None
+        if no mask says it.
+        """
         least, most = limits
         low = None if self.low is not None and self.low <= least else self.low
         high = None if self.high is not None and self.high >= most else self.high
-        if (low is not None and (low > most or (high is not None and low > high))) or (high is not None and high < least):
+        if (low is not None and (low > most or (high is not None and low > high))) or (
+            high is not None and high < least
+        ):
             return Nothing()
         if low is None and high is None:
             return Everything()

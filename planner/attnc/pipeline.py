@@ -1,6 +1,7 @@
 """Pipeline strings: `canonicalize,simplify-masks,select-strategy{machine=flat}`.
 
-A string is a list of passes, each with options in braces; it reads into pass values and prints back from them.
+A string is a list of passes, each with options in braces; it reads into pass values and prints back from
+them.
 
 >>> [p] = parse_pipeline("select-strategy{machine=flat, N=65536}")
 >>> p.machine, p.sizes
@@ -15,15 +16,15 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from attnc_ir.diagnostics import Diagnostic, quoted
-from attnc_ir.errors import PipelineError
-from attnc_ir.kinds import suggest
-from attnc_ir.location import Location
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from attnc.passes import registered_passes
 from attnc.passes.base import SIZE, Pass, options_of, sizes_field
+from attnc_ir.diagnostics import Diagnostic, quoted
+from attnc_ir.errors import PipelineError
+from attnc_ir.kinds import suggest
+from attnc_ir.location import Location
 
 DEFAULT_PIPELINE = (
     "infer,canonicalize,simplify-masks,simplify-scores,lift-biases,simplify-scores,"
@@ -31,8 +32,8 @@ DEFAULT_PIPELINE = (
 )
 """What `attnc.compile` runs when it is given no pipeline.
 
-Scores are simplified twice, because a bias that was lifted leaves a scale that then vanishes; expressions are merged again
-after caches are shared, because two reads of one cache may have become one.
+Scores are simplified twice, because a bias that was lifted leaves a scale that then vanishes; expressions
+are merged again after caches are shared, because two reads of one cache may have become one.
 """
 
 _GRAMMAR = r"""
@@ -82,24 +83,26 @@ def _read_pass(text: str, node: Tree[Token]) -> Pass:
     declared, hints = options_of(cls), sizes_field(cls)
     values: dict[str, Any] = {}
     sizes: dict[str, int] = {}
+    given: set[str] = set()
     for child in options:
         assert isinstance(child, Tree)
         key, value = (token for token in child.children if isinstance(token, Token))
-        field, kind = declared.get(key, (hints, SIZE))
-        if field is None:
-            help = suggest(key, list(declared)) if declared else f"{name} takes no options"
-            raise _fault(text, key, f"{name} has no option {quoted(key)}", help)
-        if field in values or key in sizes:
+        if key not in declared and hints is None:
+            known_options = suggest(key, list(declared)) if declared else f"{name} takes no options"
+            raise _fault(text, key, f"{name} has no option {quoted(key)}", known_options)
+        if key in given:
             raise _fault(text, key, f"option {quoted(key)} is given twice")
+        given.add(key)
+        field, kind = declared.get(key, ("", SIZE))
         try:
-            result = kind.read(value)
+            result = kind.read(str(value))
         except ValueError:
             help = suggest(key, list(declared)) if key not in declared else None
             raise _fault(text, value, f"{key} is {quoted(value)}, expected {kind.expects}", help) from None
         if key in declared:
             values[field] = result
         else:
-            sizes[key] = result
+            sizes[str(key)] = result
     if hints is not None:
         values[hints] = tuple(sizes.items())
     return cls(**values)
@@ -112,7 +115,9 @@ def _fault(text: str, token: Token, message: str, help: str | None = None) -> Pi
 
 
 def _syntax_error(text: str, error: UnexpectedInput) -> PipelineError:
-    help = "write passes with commas between them, options in braces: canonicalize,select-strategy{machine=flat}"
+    help = (
+        "write passes with commas between them, options in braces: canonicalize,select-strategy{machine=flat}"
+    )
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         lines = text.split("\n")
         location = Location("pipeline", len(lines), len(lines[-1]) + 1, len(lines[-1]) + 2)

@@ -1,12 +1,14 @@
 """Plans: what was chosen for every attention node, what lost, and why.
 
-A plan is data. [`Plan.to_dict`][attnc.plan.Plan.to_dict] gives it to programs, [`Plan.render`][attnc.plan.Plan.render] as
-plain text to people; a terminal may draw the same data as tables.
+A plan is data. [`Plan.to_dict`][attnc.plan.Plan.to_dict] gives it to programs,
+[`Plan.render`][attnc.plan.Plan.render] as plain text to people; a terminal may draw the same data as
+tables.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attnc_ir.location import Location
@@ -41,8 +43,8 @@ def _three_digits(value: float) -> str:
 class Cost:
     """What a node is expected to take, in nanoseconds, term by term.
 
-    `terms` are the node's own; `upkeep` is what its cache asks for in addition, paid once however many nodes read the cache
-    by the same strategy.
+    `terms` are the node's own; `upkeep` is what its cache asks for in addition, paid once however many
+    nodes read the cache by the same strategy.
     """
 
     terms: tuple[tuple[str, float], ...]
@@ -103,8 +105,8 @@ class Candidate:
 class NodePlan:
     """The decision for one attention node.
 
-    `title` says how large it is, `assumptions` which sizes the costs suppose, `notes` what passes did to the node on the way
-    and whatever else its reader should know. `cache` names the cache that a step reads.
+    `title` says how large it is, `assumptions` which sizes the costs suppose, `notes` what passes did to
+    the node on the way and whatever else its reader should know. `cache` names the cache that a step reads.
     """
 
     graph: str
@@ -148,7 +150,9 @@ class NodePlan:
 
     def render(self) -> str:
         """Title, one line per candidate with columns aligned, then assumptions and notes."""
-        ranked = sorted(self.candidates, key=lambda c: (not c.chosen, not c.legal, c.cost.total if c.cost else 0.0))
+        ranked = sorted(
+            self.candidates, key=lambda c: (not c.chosen, not c.legal, c.cost.total if c.cost else 0.0)
+        )
         name_width = max(len(c.strategy) for c in ranked)
         times = [human(c.cost.total) if c.cost else "-" for c in ranked]
         time_width = max(map(len, times))
@@ -160,7 +164,8 @@ class NodePlan:
             lines.append(head + (f"{what:<{what_width}}  chosen" if candidate.chosen else what))
             more = candidate.reasons if candidate.cost else candidate.reasons[1:]
             lines += [" " * len(head) + f"not legal: {reason}" for reason in more]
-        lines += [f"  assumed: {sentence}" for sentence in self.assumptions]
+        if self.assumptions:
+            lines.append(f"  assumed: {', '.join(self.assumptions)}")
         lines += [f"  note: {sentence}" for sentence in self.notes]
         return "\n".join(lines)
 
@@ -212,6 +217,11 @@ class Plan:
             if node.result == result and graph in (None, node.graph):
                 return node
         raise KeyError(result)
+
+    def with_notes(self, notes: Mapping[str, tuple[str, ...]]) -> Plan:
+        """The plan with what a backend has to say about nodes, by `graph.result`."""
+        nodes = tuple(replace(n, notes=(*n.notes, *notes.get(f"{n.graph}.{n.result}", ()))) for n in self.nodes)
+        return replace(self, nodes=nodes)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

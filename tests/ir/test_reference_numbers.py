@@ -46,7 +46,7 @@ def same(x, y):
 
 
 @pytest.mark.parametrize(
-    "function, ieee", [(extended.add, lambda x, y: x + y), (extended.mul, lambda x, y: x * y)]
+    ("function", "ieee"), [(extended.add, lambda x, y: x + y), (extended.mul, lambda x, y: x * y)]
 )
 @given(x=number, y=number)
 def test_extended_arithmetic_is_that_of_doubles_where_doubles_are_exact(function, ieee, x, y):
@@ -64,7 +64,7 @@ def test_extended_division_has_one_zero(x, y):
         assert same(quotient, expected)
 
 
-@pytest.mark.parametrize("x, y", [(NAN, Fraction(1)), (Fraction(1), NAN), (NAN, INF)])
+@pytest.mark.parametrize(("x", "y"), [(NAN, Fraction(1)), (Fraction(1), NAN), (NAN, INF)])
 def test_minimum_and_maximum_propagate_nan(x, y):
     assert extended.is_nan(extended.smaller(x, y))
     assert extended.is_nan(extended.larger(x, y))
@@ -168,14 +168,14 @@ def test_integers_wrap_as_int64_does(x, y):
     assert wrap(x + 2**64) == x
 
 
-@pytest.mark.parametrize("x, quotient, remainder", [(7, 2, 1), (-7, -3, 2), (-6, -2, 0)])
+@pytest.mark.parametrize(("x", "quotient", "remainder"), [(7, 2, 1), (-7, -3, 2), (-6, -2, 0)])
 def test_integer_division_rounds_toward_minus_infinity(x, quotient, remainder):
     assert value(Binary(BinaryOp.FLOORDIV, IntLiteral(x), IntLiteral(3))) == quotient
     assert value(Binary(BinaryOp.MOD, IntLiteral(x), IntLiteral(3))) == remainder
 
 
 @pytest.mark.parametrize(
-    "x, y, expected", [(1.0, 0.0, INF), (-1.0, 0.0, -INF), (0.0, 0.0, NAN), (1.0, -0.0, -INF)]
+    ("x", "y", "expected"), [(1.0, 0.0, INF), (-1.0, 0.0, -INF), (0.0, 0.0, NAN), (1.0, -0.0, -INF)]
 )
 def test_doubles_divide_as_ieee_does(x, y, expected):
     assert same(value(Binary(BinaryOp.DIV, FloatLiteral(x), FloatLiteral(y))), expected)
@@ -258,19 +258,19 @@ def test_what_a_condition_rules_out_is_not_looked_up():
 # --- storage ----------------------------------------------------------------------------------------------------------
 
 
+# Every bf16 from 0 up, by its bits; rounding treats infinity as the number one step beyond the largest.
+LADDER = to_float64(np.arange(0x7F81, dtype=np.uint16), DType.BF16)
+LADDER[-1] = 2.0**128
+
+
 def bf16_by_search(x):
-    """The bf16 nearest to a double, by comparing with both neighbours in rational arithmetic."""
-    bits = np.arange(0x7F81, dtype=np.uint16)
-    values = to_float64(bits, DType.BF16)
-    magnitude = abs(x)
-    above = int(np.searchsorted(values, magnitude))
-    # Rounding treats infinity as the number one step beyond the largest.
-    ladder = [Fraction(v) if math.isfinite(v) else Fraction(2) ** 128 for v in values]
-    if above == len(values) or math.isinf(magnitude):
+    """The bits of the bf16 nearest to a double `x >= 0`, by rational comparison with both neighbours."""
+    above = int(np.searchsorted(LADDER, x))
+    if above == len(LADDER):
         return 0x7F80
-    if ladder[above] == Fraction(magnitude):
+    if LADDER[above] == x:
         return above
-    low, high = Fraction(magnitude) - ladder[above - 1], ladder[above] - Fraction(magnitude)
+    low, high = Fraction(x) - Fraction(LADDER[above - 1]), Fraction(LADDER[above]) - Fraction(x)
     return above - 1 if low < high or (low == high and above % 2) else above
 
 
@@ -291,9 +291,9 @@ def test_doubles_round_once_to_bf16(x):
     assert int(from_float64(-x, DType.BF16)) == expected | 0x8000
 
 
-@pytest.mark.parametrize("dtype, store", [(DType.BF16, np.uint16), (DType.F16, np.uint16)])
-def test_every_short_float_survives_the_way_to_double_and_back(dtype, store):
-    bits = np.arange(2**16, dtype=np.uint32).astype(store)
+@pytest.mark.parametrize("dtype", [DType.BF16, DType.F16])
+def test_every_short_float_survives_the_way_to_double_and_back(dtype):
+    bits = np.arange(2**16).astype(np.uint16)
     stored = bits if dtype is DType.BF16 else bits.view(np.float16)
     back = from_float64(to_float64(stored, dtype), dtype)
     numbers = ~np.isnan(to_float64(stored, dtype))
@@ -307,7 +307,7 @@ def test_narrowing_overflows_to_infinity_quietly():
 
 
 @pytest.mark.parametrize(
-    "x, i32, i64",
+    ("x", "i32", "i64"),
     [(2.9, 2, 2), (-2.9, -2, -2), (NAN, -(2**31), -(2**63)), (INF, -(2**31), -(2**63)), (2.0**31, -(2**31), 2**31),
      (-(2.0**63), -(2**31), -(2**63)), (2.0**63, -(2**31), -(2**63))],
 )  # fmt: skip

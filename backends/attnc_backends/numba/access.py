@@ -1,7 +1,8 @@
 """How generated code reaches values: addresses, byte strides and sizes in the frame, loads and stores by element type.
 
-Slots of a graph's frame: `v_NAME` the address of a value, `v_NAME_t` its byte stride from one step to the next (stateful
-graphs), `v_NAME_K` its byte stride along axis K, `d_NAME` the size of a symbolic dimension.
+Slots of a graph's frame: `v_NAME` the address of a value, `t_NAME` its byte stride from one step to the next (stateful
+graphs), `sK_NAME` its byte stride along axis K, `d_NAME` the size of a symbolic dimension. What varies stands in front, so
+that no name of a value, whatever its ending, can meet another slot.
 """
 
 from __future__ import annotations
@@ -80,11 +81,11 @@ class GraphContext:
         base = f.slot(name, f"%{value.name}: {value.type}")
         if not self.stateful:
             return base
-        return f.derived(f"{name}_now", f"{base} + t * {f.slot(f'{name}_t')}")
+        return f.derived(f"now_{value.name}", f"{base} + t * {f.slot(f't_{value.name}')}")
 
     def stride(self, f: Function, value: Value, axis: int) -> str:
         """A local variable with the byte stride of `value` along `axis`."""
-        return f.slot(f"v_{value.name}_{axis}")
+        return f.slot(f"s{axis}_{value.name}")
 
     def dim(self, f: Function, dim: Dim) -> str:
         """An expression for a size."""

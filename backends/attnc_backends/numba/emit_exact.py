@@ -162,11 +162,11 @@ def _compare(node: Node) -> str:
         for j in ("j1", "j2"):
             with f.block(f"if {node.call('bounded_bias', 'b', 'h', 'i', j)}[2] != 0.0"):
                 f.line("return 2")
-    f.line("acc_clear(acc)")
+    f.line("shared_acc_clear(frame, acc)")
     _accumulate_scores(node, f)
     for j, sign in (("j1", "1.0"), ("j2", "-1.0")):
         node.accumulate_bias(f, j, sign)
-    f.line("return acc_sign(acc)")
+    f.line("return shared_acc_sign(frame, acc)")
     return f.text()
 
 
@@ -176,9 +176,9 @@ def _accumulate_scores(node: Node, f: Function) -> None:
         q, k = _query_key(node, f, j)
         with f.block(f"for c in range({node.sizes(f).d})"):
             if scale == 1.0:
-                f.line(f"acc_add_product(acc, {sign!r} * {q}, {k})")
+                f.line(f"shared_acc_add_product(frame, acc, {sign!r} * {q}, {k})")
             else:
-                f.line(f"acc_add_product3(acc, {literal(sign * scale)}, {q}, {k})")
+                f.line(f"shared_acc_add_product3(frame, acc, {literal(sign * scale)}, {q}, {k})")
 
 
 def _compare_capped(node: Node, f: Function) -> None:
@@ -188,14 +188,14 @@ def _compare_capped(node: Node, f: Function) -> None:
             f.line("return 2")
         with f.block(f"if {node.call('classify', 'b', 'h', 'i', j)} != 0"):
             f.line("return 2")
-    f.line("acc_clear(acc)")
+    f.line("shared_acc_clear(frame, acc)")
     _accumulate_scores(node, f)
-    with f.block("if acc_sign(acc) != 0"):
+    with f.block("if shared_acc_sign(frame, acc) != 0"):
         f.line("return 2")
-    f.line("acc_clear(acc)")
+    f.line("shared_acc_clear(frame, acc)")
     for j, sign in (("j1", "1.0"), ("j2", "-1.0")):
         node.accumulate_bias(f, j, sign)
-    f.line("return acc_sign(acc)")
+    f.line("return shared_acc_sign(frame, acc)")
 
 
 def _beats(node: Node) -> str:
@@ -348,13 +348,13 @@ def _write_winner(node: Node, f: Function, tie: Tie) -> None:
         if tie is not Tie.MEAN:
             f.line(copy_element(dtype.itemsize, f"{out} + c * {step}", f"values + best * {value_step} + c * {element}"))
             return
-        f.line("acc_clear(acc)\nkind = 0")
+        f.line("shared_acc_clear(frame, acc)\nkind = 0")
         with f.block("for place in range(ties)"):
             f.line(f"x = {load_double(dtype, f'values + load_i64(held + 8 * place) * {value_step} + c * {element}')}")
             f.line("kind = sum_class(kind, value_class(x))")
             with f.block("if kind == 0"):
-                f.line("acc_add(acc, x)")
-        f.line("mean = special_value(kind) if kind != 0 else acc_round(acc) / np.float64(ties)")
+                f.line("shared_acc_add(frame, acc, x)")
+        f.line("mean = special_value(kind) if kind != 0 else shared_acc_round(frame, acc) / np.float64(ties)")
         f.line(store(dtype, f"{out} + c * {step}", "mean"))
 
 

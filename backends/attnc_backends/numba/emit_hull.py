@@ -47,10 +47,10 @@ def _scratch(node: Node) -> str:
     f = node.function("scratch", doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles")
     s = node.sizes(f)
     with_mean = int(_tie(node) is Tie.MEAN)
-    f.line(f"size = {_dense(node).call('scratch')} + hull_scratch_bytes({s.dv}) + 8 * {s.dv}")
+    f.line(f"size = {_dense(node).call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
     if node.cache is None:
         itemsize = node.op.value_type.dtype.itemsize
-        f.line(f"size += hull_bytes(max({s.nk}, 1), {s.dv}, {with_mean}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}")
+        f.line(f"size += shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}")
     f.line("return size")
     return f.text()
 
@@ -72,13 +72,13 @@ def _answer(node: Node) -> str:
     with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
         f.line("return -1")
     if _tie(node) is Tie.MEAN:
-        f.line(f"mean = scratch + hull_scratch_bytes({s.dv})")
-        f.line(f"hull_mean(hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)")
+        f.line(f"mean = scratch + shared_hull_scratch_bytes(frame, {s.dv})")
+        f.line(f"shared_hull_mean(frame, hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)")
         with f.block(f"for c in range({s.dv})"):
             f.line(store(dtype, f"{out} + c * {out_step}", "load_f64(mean + 8 * c)"))
     else:
         values, value_step, element = node.values_at(f)
-        f.line(f"best = hull_{_tie(node).value}(hull, hull_keys, qx, qy, scratch)\nvalues = {values}")
+        f.line(f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)\nvalues = {values}")
         with f.block(f"for c in range({s.dv})"):
             f.line(copy_element(dtype.itemsize, f"{out} + c * {out_step}", f"values + best * {value_step} + c * {element}"))
     f.line("return 0")
@@ -114,8 +114,8 @@ def _batch_rows(node: Node) -> str:
     s, g = node.sizes(f), node.group(f)
     itemsize = node.op.value_type.dtype.itemsize
     code = DTYPE_CODES[node.op.value_type.dtype]
-    f.line(f"own = scratch + {_dense(node).call('scratch')}\nhull = own + hull_scratch_bytes({s.dv}) + 8 * {s.dv}")
-    f.line(f"hull_keys = hull + hull_bytes(max({s.nk}, 1), {s.dv}, {with_mean})\npacked = hull_keys + 16 * {s.nk}")
+    f.line(f"own = scratch + {_dense(node).call('scratch')}\nhull = own + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
+    f.line(f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean})\npacked = hull_keys + 16 * {s.nk}")
     with f.block("for unit in range(first, last)"):
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}")
         keys, key_step, key_element = node.keys_at(f)
@@ -132,12 +132,12 @@ def _batch_rows(node: Node) -> str:
                 with f.block(f"for j in range({s.nk})"), f.block(f"for c in range({s.dv})"):
                     f.line(copy_element(itemsize, f"packed + {itemsize} * (j * {s.dv} + c)", f"rows_at + j * {value_step} + c * {value_element}"))
                 f.line(f"rows_at, row_step = packed, {itemsize} * {s.dv}")
-        f.line(f"hull_init(hull, max({s.nk}, 1), {s.dv}, {with_mean})\nkept = 0")
+        f.line(f"shared_hull_init(frame, hull, max({s.nk}, 1), {s.dv}, {with_mean})\nkept = 0")
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
             with f.block("if finite"), f.block("while kept < hi"):
-                f.line(f"hull_append(hull, hull_keys, rows_at, row_step, {code}, own)\nkept += 1")
+                f.line(f"shared_hull_append(frame, hull, hull_keys, rows_at, row_step, {code}, own)\nkept += 1")
             with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
                 with f.block("if hi == 0"):
                     node.empty_lines(f)

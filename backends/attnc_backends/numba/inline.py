@@ -23,21 +23,50 @@ from numba.extending import intrinsic
 """
 
 
+HELPER = '@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True'
+"""How a helper's decorator begins: Numba need not make it callable from Python or C."""
+
+_PIECE_DECORATOR = '@njit(nogil=True, error_model="numpy"'
+
+
 @cache
 def _piece(name: str) -> tuple[str, tuple[str, ...]]:
     """The text of one piece without docstring and imports, and the pieces it imports from."""
     source = resources.files(_PACKAGE).joinpath(f"{name}.py").read_text(encoding="utf-8")
     needs: list[str] = []
-    dropped: set[int] = set()
+    lines: dict[int, str | None] = dict(enumerate(source.splitlines(), 1))
+
+    def drop(first: int, last: int | None) -> None:
+        assert last is not None
+        for number in range(first, last + 1):
+            lines[number] = None
+
     for index, node in enumerate(ast.parse(source).body):
-        is_docstring = index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_PACKAGE + "."):
             needs.append(node.module.removeprefix(_PACKAGE + "."))
+        is_docstring = index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
-            assert node.end_lineno is not None
-            dropped.update(range(node.lineno, node.end_lineno + 1))
-    kept = [line for number, line in enumerate(source.splitlines(), 1) if number not in dropped]
-    return "\n".join(kept).strip("\n"), tuple(needs)
+            drop(node.lineno, node.end_lineno)
+        elif isinstance(node, ast.FunctionDef) and (intrinsic := _wrapped_intrinsic(node)):
+            drop(node.decorator_list[0].lineno, node.end_lineno)
+            lines[node.lineno] = f"{node.name} = {intrinsic}"
+    text = "\n".join(line for line in lines.values() if line is not None)
+    return text.strip("\n").replace(_PIECE_DECORATOR, HELPER), tuple(needs)
+
+
+def _wrapped_intrinsic(node: ast.FunctionDef) -> str | None:
+    """The intrinsic that a function only passes its arguments on to.
+
+    Such wrappers are there for type checkers. In generated code the intrinsic itself takes the name: every function less is a
+    compilation less.
+    """
+    last = node.body[-1]
+    call = last.value if isinstance(last, ast.Return | ast.Expr) else None
+    if len(node.body) > 2 or not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        return None
+    passed = [a.id if isinstance(a, ast.Name) else None for a in call.args]
+    same = passed == [a.arg for a in node.args.args]
+    return call.func.id if same and call.func.id == f"_{node.name}" else None
 
 
 def runtime_text(names: set[str]) -> str:

@@ -96,6 +96,11 @@ class GraphProgram:
         return f"g{self.context.index}_entry"
 
     @property
+    def needs_runtime(self) -> bool:
+        """Whether its functions call the shared runtime."""
+        return any("shared_" in text for text in self.functions)
+
+    @property
     def constants(self) -> tuple[Constant, ...]:
         """Constants whose values the driver places in memory."""
         return tuple(op for op in self.ops if isinstance(op, Constant) and len(op.values) != 1)
@@ -104,7 +109,11 @@ class GraphProgram:
 def lower_graph(graph: Graph, index: int) -> GraphProgram:
     """Lay out frame and caches of a planned graph and write all its functions."""
     layout = FrameLayout()
-    layout.slot("fault")  # first, so that drivers know where it is
+    for name in ("fault_b", "fault_h", "fault_i"):
+        layout.slot(name)
+    if graph.is_stateful:
+        for name in ("resume", "trouble_step", "trouble_op", "move_from", "move_stride"):
+            layout.slot(name)
     context = GraphContext(graph, layout, index)
     plans = _cache_plans(graph)
     program = GraphProgram(graph, context, tuple(plans.values()))
@@ -127,6 +136,7 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
     program.unsettled = frozenset(unsettled)
     for constant in program.constants:
         layout.slot(constant_slot(constant))
+    program.functions += _hull_commands(program)
     return program
 
 
@@ -166,7 +176,7 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
     """`opN(frame, t, scratch)`: check all heads' keys, then store rows and extend hulls."""
     f = context.function(f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}")
     with f.block("if workers == 0"):
-        f.line(f"return hull_scratch_bytes({plan.value_width})" if plan.has_hull else "return 0")
+        f.line(f"return shared_hull_scratch_bytes(frame, {plan.value_width})" if plan.has_hull else "return 0")
     c = f"cache{plan.number}"
     heads = _heads_text(context, plan, f)
     rank = len(plan.op.heads)
@@ -199,14 +209,14 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
 
 
 def _hull_append(plan: CachePlan, hull: str) -> str:
-    return f"hull_append({hull}, keys, values, {plan.value_bytes}, {DTYPE_CODES[plan.op.value.dtype]}, scratch)"
+    return f"shared_hull_append(frame, {hull}, keys, values, {plan.value_bytes}, {DTYPE_CODES[plan.op.value.dtype]}, scratch)"
 
 
 def _heads_text(context: GraphContext, plan: CachePlan, f: Function) -> str:
     return " * ".join(context.dim(f, d) for d in plan.op.heads) or "1"
 
 
-def hull_commands(program: GraphProgram) -> list[str]:
+def _hull_commands(program: GraphProgram) -> list[str]:
     """Functions that size, start, move and refill the hulls of every cache, over all heads."""
     context = program.context
     parts = []
@@ -216,12 +226,12 @@ def hull_commands(program: GraphProgram) -> list[str]:
         c, mean = f"cache{plan.number}", int(plan.with_mean)
         f = context.function(f"{c}_start", "capacity", doc="an empty hull for every head")
         with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(f"hull_init({f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity, {plan.value_width}, {mean})")
+            f.line(f"shared_hull_init(frame, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity, {plan.value_width}, {mean})")
         f.line("return 0")
         parts.append(f.text())
         f = context.function(f"{c}_move", "source", "source_stride", "capacity", doc="every head's hull into a larger place")
         with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(f"hull_move(source + head * source_stride, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity)")
+            f.line(f"shared_hull_move(frame, source + head * source_stride, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity)")
         f.line("return 0")
         parts.append(f.text())
         f = context.function(f"{c}_refill", "count", "scratch", doc="the hulls of the first rows, from the rows")

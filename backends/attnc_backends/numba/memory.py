@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from attnc_backends.numba.emit_elementwise import constant_slot
 from attnc_backends.numba.lower import GraphProgram
+from attnc_backends.numba.shared import shared_table
+from attnc_backends.numba.source import RUNTIME_SLOT
 from attnc_ir.arguments import Bound
 from attnc_ir.errors import ArgumentError
 from attnc_ir.ops import Constant
@@ -49,6 +51,7 @@ class Frames:
         self.program = program
         self.slots = slots
         self.stateful = program.context.stateful
+        self.needs_runtime = program.needs_runtime
         self.inputs = [self._places(v) for v in graph.inputs]
         made = [r for op in program.ops for r in op.results if isinstance(r.type, TensorType)]
         outputs = {v.name for v in graph.outputs}
@@ -56,6 +59,13 @@ class Frames:
         self.is_output = {v.name: v.name in outputs for v in made}
         self.dims = [(slots[f"d_{s}"], s) for s in self._symbols() if f"d_{s}" in slots]
         self.constants = [(slots[constant_slot(op)], _constant_array(op)) for op in program.constants]
+
+    def blank(self) -> npt.NDArray[np.int64]:
+        """A frame that only knows where the shared runtime is."""
+        frame = np.zeros(len(self.slots), np.int64)
+        if self.needs_runtime:
+            frame[RUNTIME_SLOT] = address_of(shared_table())
+        return frame
 
     def _symbols(self) -> list[str]:
         shapes = [v.type.shape for v in self.program.graph.values() if isinstance(v.type, TensorType)]
@@ -65,12 +75,12 @@ class Frames:
     def _places(self, value: Value) -> tuple[Value, int | None, int | None, list[tuple[int, int]]]:
         """A value, the slots of its address and step stride, and (axis, slot) of the strides that are read."""
         slots = self.slots
-        strides = [(axis, slots[name]) for axis in range(value.tensor.rank) if (name := f"v_{value.name}_{axis}") in slots]
-        return value, slots.get(f"v_{value.name}"), slots.get(f"v_{value.name}_t"), strides
+        strides = [(axis, slots[name]) for axis in range(value.tensor.rank) if (name := f"s{axis}_{value.name}") in slots]
+        return value, slots.get(f"v_{value.name}"), slots.get(f"t_{value.name}"), strides
 
     def new(self, bound: Bound) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
         """A filled frame and all arrays it points to. Outputs have a leading axis of steps in a stateful graph."""
-        frame = np.zeros(max(1, len(self.slots)), np.int64)
+        frame = self.blank()
         dims: Mapping[str, int] = bound.dims
         for slot, name in self.dims:
             frame[slot] = dims[name]

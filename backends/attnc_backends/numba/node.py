@@ -317,11 +317,11 @@ class Node:
             match term:
                 case Alibi(slopes):
                     slope = load_double(slopes.tensor.dtype, self.context.element(f, slopes, ["h"]))
-                    f.line(f"acc_add_product(acc, {sign} * {slope}, np.float64({j} - i))")
+                    f.line(f"shared_acc_add_product(frame, acc, {sign} * {slope}, np.float64({j} - i))")
                 case _:
                     # Exact, for the caller has checked that the error of computed terms is 0.
                     f.line(f"j = {j}")
-                    f.line(f"acc_add(acc, {sign} * {self.term(f, term, exact=True)[0]})")
+                    f.line(f"shared_acc_add(frame, acc, {sign} * {self.term(f, term, exact=True)[0]})")
 
     @property
     def may_be_unsettled(self) -> bool:

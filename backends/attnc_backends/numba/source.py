@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-DECORATOR = '@njit(nogil=True, error_model="numpy")'
+from attnc_backends.numba.inline import HELPER
 
-RUNTIME_NAMES = frozenset({"memory", "exact", "scan", "hull"})
-"""The runtime pieces that a generated module may need."""
+DECORATOR = HELPER + ")"
+
+FAULT_SLOT = 0
+"""The slot that a look-up outside its table sets."""
+
+RUNTIME_SLOT = 1
+"""The slot with the address of the shared runtime's table of functions."""
 
 
 class FrameLayout:
     """Named int64 slots of a frame: the one argument block that kernels read addresses, strides and sizes from."""
 
     def __init__(self) -> None:
-        self.slots: dict[str, int] = {}
+        self.slots: dict[str, int] = {"fault": FAULT_SLOT, "runtime": RUNTIME_SLOT}
 
     def slot(self, name: str) -> int:
         """The index of slot `name`, new ones after the old."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import CachePlan, GraphProgram
-from attnc_backends.numba.memory import address_of, allocate
+from attnc_backends.numba.memory import Frames, address_of, allocate
 from attnc_backends.numba.runtime.hull_layout import HULL_MAX_CAPACITY
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.ops import Append
@@ -55,7 +55,7 @@ class Arena:
         self.capacity = capacity
         self.sections: list[Section] = []
         offset = 0
-        scratch_frame = np.zeros(max(1, program.context.layout.size), np.int64)
+        scratch_frame = Frames(program).blank()
         for plan in program.caches:
             heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
             hull = 0
@@ -96,6 +96,7 @@ class NumbaState:
         self.program = program
         self.entry = entry
         self.dims = dict(dims)
+        self.frames = Frames(program)
         self.appends = _appends_per_step(program)
         self._length = 0
         self._busy = threading.Lock()
@@ -134,7 +135,7 @@ class NumbaState:
                     frame[slot] = value
 
     def _frame(self, arena: Arena) -> npt.NDArray[np.int64]:
-        frame = np.zeros(max(1, self.program.context.layout.size), np.int64)
+        frame = self.frames.blank()
         slots = self.program.context.layout.slots
         for name, size in self.dims.items():
             if f"d_{name}" in slots:
@@ -161,7 +162,8 @@ class NumbaState:
             raise StateError(f"a state holds at most {MAX_ROWS:,} positions per head; {needed:,} are asked for")
         if needed <= self.arena.capacity:
             return
-        capacity = min(max(needed, 2 * self.arena.capacity), MAX_ROWS)
+        # Half as much again than asked for, so that a long extend is not followed by a growth at the very next step.
+        capacity = min(max(needed + needed // 2, 2 * self.arena.capacity), MAX_ROWS)
         larger = Arena(self.program, self.entry, self.dims, capacity)
         self._copy_rows(larger)
         self.arena = larger

@@ -9,6 +9,9 @@ from typing import ClassVar
 from attnc_ir.kinds import Attribute, EnumKind, FamilyKind, IntKind, attribute
 
 
+_WHY_TIE = "which of equal scores wins changes what a model can express, so it has no default"
+
+
 class Tie(enum.Enum):
     """Which of several equally good positions wins. There is no default: the choice changes what a model can express."""
 
@@ -51,7 +54,7 @@ class Hardmax(Normalizer):
     """All weight on the positions with the largest score, decided in exact arithmetic, ties by rule."""
 
     keyword: ClassVar[str] = "hardmax"
-    tie: Tie = attribute(EnumKind(Tie))
+    tie: Tie = attribute(EnumKind(Tie), why=_WHY_TIE)
 
     @property
     def is_exact(self) -> bool:
@@ -65,7 +68,7 @@ class TopK(Normalizer):
 
     keyword: ClassVar[str] = "topk"
     k: int = attribute(IntKind(1, 2**31 - 1))
-    tie: Cut = attribute(EnumKind(Cut))
+    tie: Cut = attribute(EnumKind(Cut), why=_WHY_TIE)
 
     @property
     def is_exact(self) -> bool:

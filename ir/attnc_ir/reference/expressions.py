@@ -92,7 +92,7 @@ class Evaluator:
                 taken = self.value(then if self.value(condition, at) else otherwise, at)
                 return self.number(taken) if _type_of(expr) is ExprType.FLOAT else taken
             case Lookup(_, indices):
-                return self._lookup(expr, [int(cast(int, self.value(e, at))) for e in indices], at)
+                return self._lookup(expr, [cast(int, self.value(e, at)) for e in indices], at)
             case _:
                 raise AssertionError(expr)
 
@@ -111,8 +111,8 @@ class Evaluator:
             if not 0 <= index < size:
                 written = f"{expr.table}[{', '.join(map(str, indices))}]"
                 raise ArgumentError(
-                    f"{self.where}look-up {written} at {at}: index {index} is outside axis {axis} of size {size}; "
-                    f"guard it with where(...), or pass a larger table"
+                    f"{self.where}look-up {written} at {at}: index {index} is outside axis {axis} of size "
+                    f"{size}; guard it with where(...), or enlarge the table"
                 )
         element = array[tuple(indices)]
         dtype = expr.table.tensor.dtype

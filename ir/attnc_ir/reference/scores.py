@@ -58,16 +58,17 @@ class Score(Protocol):
 
 def compare(left: Score, right: Score) -> int:
     """-1, 0 or 1 as `left` is smaller than, equal to or larger than `right`, exactly. Neither is NaN."""
-    if isinstance(left, CappedScore) and isinstance(right, CappedScore) and left == right:
-        return 0
+    if isinstance(left, CappedScore) and isinstance(right, CappedScore) and left.bias == right.bias:
+        # tanh is strictly increasing; and however far out both saturate, no digits are needed.
+        return _order(left.x, right.x) if isinstance(left.bias, Fraction) else 0
     a, b = left.rational, right.rational
     if a is not None and b is not None:
-        return (a > b) - (a < b)
+        return _order(a, b)
     if a is not None and extended.is_infinite(a):
         return extended.sign(a)
     if b is not None and extended.is_infinite(b):
         return -extended.sign(b)
-    # Not equal, by the argument above: so some number of digits tells them apart.
+    # The biases differ, so the scores do, by the argument above, and some number of digits tells them apart.
     digits = 32
     while True:
         (low, high), (other_low, other_high) = left.enclosure(digits), right.enclosure(digits)
@@ -76,6 +77,10 @@ def compare(left: Score, right: Score) -> int:
         if high < other_low:
             return -1
         digits *= 2
+
+
+def _order(x: Extended, y: Extended) -> int:
+    return (x > y) - (x < y)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ MAX_BYTES = 64 * 2**20
 def parse(text: str, filename: str = "<text>", *, verify: bool = True) -> Module:
     """The module that `text` spells. `filename` is what messages call it.
 
-    With `verify=False` the text must be well formed and well typed, and no more: to show a module that is at fault.
+    With `verify=False` the text must be well formed and well typed, and no more: to show a module that is at
+    fault.
 
     >>> parse("graph @twice(%x: f64[N]) { %y = add %x, %x return %y }")["twice"].outputs
     (Value(name='y', type=TensorType(dtype=<DType.F64: 'f64'>, shape=(Symbol(name='N'),))),)
@@ -82,10 +83,11 @@ def load(path: str | os.PathLike[str]) -> Module:
         raise ArgumentError(
             f"{name!r} is larger than {MAX_BYTES // 2**20} MiB; give large tensors to the graph as inputs"
         )
-    return parse(_decoded(content, name), name)
+    return parse(decode(content, name), name)
 
 
-def _decoded(content: bytes, name: str) -> str:
+def decode(content: bytes, name: str) -> str:
+    """The text that the bytes of a file called `name` hold; `SpecError` points at a byte that is not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -106,4 +108,13 @@ def _decoded(content: bytes, name: str) -> str:
         ) from None
 
 
-__all__ = ["MAX_BYTES", "format_attributes", "format_graph", "format_module", "format_op", "load", "parse"]
+__all__ = [
+    "MAX_BYTES",
+    "decode",
+    "format_attributes",
+    "format_graph",
+    "format_module",
+    "format_op",
+    "load",
+    "parse",
+]

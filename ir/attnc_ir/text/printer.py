@@ -1,4 +1,4 @@
-"""Writes modules as text, in one canonical form: equal modules give equal text, and it reads back as the module."""
+"""Writes modules as text in one canonical form: equal modules, equal text, which reads back the same."""
 
 from __future__ import annotations
 

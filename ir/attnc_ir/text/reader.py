@@ -1,4 +1,4 @@
-"""Turns one header or statement into syntax nodes: lark finds the structure, this module places and limits."""
+"""Turns one header or statement into syntax nodes: lark finds the structure, this adds places and limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from attnc_ir.text.source import Source
 from attnc_ir.values import MAX_NAME
 
 MAX_DEPTH = 128
-"""How many operators, calls and brackets may stand inside one another; in a chain such as `a + b + c`, too."""
+"""How many operators, calls and brackets may stand inside one another; a chain `a + b + c` counts, too."""
 
 _MAX_DIGITS = 600  # Python reads an integer in quadratic time, and refuses one of thousands of digits
 _EACH_PLACED = 1000  # items of a longer list of numbers all carry the place of the list

@@ -1,7 +1,7 @@
 """Gives syntax its meaning: names become values, statements become ops with typed results.
 
-A fault is reported where it stands and costs only what depends on it: the results of a faulty op are *lost*, and
-whatever uses a lost value is left out without another word, so that one mistake gives one message.
+A fault is reported where it stands and costs only what depends on it: the results of a faulty op are *lost*,
+and whatever uses a lost value is left out without another word, so that one mistake gives one message.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Cuts a file into graphs and statements, and blanks its comments.
 
-Every statement is parsed on its own, so a fault in one leaves the others readable. Where a statement begins is decided
-by brackets and, because brackets may be what is broken, by how a line begins: `%name =`, `return` and `graph @` begin
-a statement at the start of a line even where a bracket is still open.
+Every statement is parsed on its own, so a fault in one leaves the others readable. Where a statement begins
+is decided by brackets and, because brackets may be what is broken, by how a line begins: `%name =`, `return`
+and `graph @` begin a statement at the start of a line even where a bracket is still open.
 
-`//` begins a comment, except within parentheses inside braces, behind an operand on the same line: there it divides.
+`//` begins a comment, except within parentheses inside braces, behind an operand on the same line: there it
+divides.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from attnc_ir.diagnostics import Report, quoted
 from attnc_ir.text.source import Source
 
 MAX_NESTING = 64
-"""How deep brackets may nest: with the limit on the depth of expressions, shallow enough for every recursive walk."""
+"""How deep brackets may nest. With the limit on the depth of expressions it keeps recursive walks safe."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Outline:
     graphs: list[GraphOutline]
 
 
-_NAME = r"%[A-Za-z_][A-Za-z0-9_]*"
+_NAME = r"%\w+"  # the grammar is stricter, and says what is wrong with %0
 _WORD = r"[A-Za-z_][A-Za-z0-9_.]*"
 _ONE_RESULT = rf"{_NAME}[ \t]*(?::[^=%\n]*)?"
 _RESULTS = rf"{_ONE_RESULT}(?:,[ \t]*{_ONE_RESULT})*=(?!=)"
@@ -119,7 +120,7 @@ class Scanner:
                 self._report.error(
                     f"expected a graph, got {quoted(found[0], 20)}",
                     self._source.place(start, found.end()),
-                    help="a file is a list of graphs: graph @name(%x: f64[N]) { ... }; is there a } too many above?",
+                    help="a file is a list of graphs: graph @f(%x: f64[N]) { ... }; is a } above too many?",
                 )
                 self._at = ahead.end() if ahead else len(self._text)
 

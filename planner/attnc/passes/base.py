@@ -23,10 +23,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
+from attnc.plan import CachePlan, NodePlan
 from attnc_ir.graph import Graph, Module
 from attnc_ir.op import Op
-
-from attnc.plan import CachePlan, NodePlan
 
 T = TypeVar("T")
 
@@ -95,7 +94,9 @@ class BoolOption:
 
 
 class WordOption:
-    """A word, such as the name of a machine profile. The empty string stands for "not given" and is never written."""
+    """A word, such as the name of a machine profile. The empty string stands for "not given" and is never
+    written.
+    """
 
     expects = "a word of letters, digits, '-', '_' and '.'"
 

@@ -1,6 +1,7 @@
 """`canonicalize`: one way to write each thing.
 
-- alignments of causal masks and windows are written out, double negations in masks go, no mask term stands twice
+- alignments of causal masks and windows are written out, double negations in masks go, no mask term stands
+  twice
 - ops that return their operand go: a slice of everything, a concat of one, `x * 1`, `x + -0.0`, two negations
 - slices of slices, slices of concats, concats of concats and broadcasts of broadcasts become one op
 - elementwise arithmetic on small constants is done, where its result is exact
@@ -15,6 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+from attnc.masks import explicit
+from attnc.passes.base import Context, Pass, register_pass
+from attnc.passes.constants import folded
+from attnc.passes.rewrite import Rewriter, uses
 from attnc_ir.attributes.mask import And, Mask, Not, Or
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
@@ -34,11 +39,6 @@ from attnc_ir.ops import (
 )
 from attnc_ir.types import DType, TensorType
 from attnc_ir.values import Value
-
-from attnc.masks import explicit
-from attnc.passes.base import Context, Pass, register_pass
-from attnc.passes.constants import folded
-from attnc.passes.rewrite import Rewriter, uses
 
 O = TypeVar("O", bound=Op)  # noqa: E741 - the op type, short as in attnc_ir.op
 
@@ -88,7 +88,7 @@ def _sweep(graph: Graph, context: Context) -> Graph:
     return rewriter.finish()
 
 
-# --- attention --------------------------------------------------------------------------------------------------------
+# --- attention ----------------------------------------------------------------------------------------------
 
 
 def _attention(op: AttentionOp, read: Mapping[str, int], context: Context) -> AttentionOp:
@@ -124,7 +124,7 @@ def tidied(mask: Mask) -> Mask:
             return mask
 
 
-# --- rules for everything else ----------------------------------------------------------------------------------------
+# --- rules for everything else ------------------------------------------------------------------------------
 
 Definitions = Mapping[str, Op]
 Rule = Callable[[Op, Definitions], "Op | Value | None"]
@@ -176,8 +176,8 @@ def _double_negation(op: Op, definitions: Definitions) -> Value | None:
 
 # Every element of the first type is an element of the second: widening and coming back gives it unchanged.
 _HOLDS = {
-    (DType.F16, DType.F32), (DType.F16, DType.F64), (DType.BF16, DType.F32), (DType.BF16, DType.F64), (DType.F32, DType.F64),
-    (DType.I32, DType.I64), (DType.I32, DType.F64), *((DType.BOOL, d) for d in DType),
+    (DType.F16, DType.F32), (DType.F16, DType.F64), (DType.BF16, DType.F32), (DType.BF16, DType.F64),
+    (DType.F32, DType.F64), (DType.I32, DType.I64), (DType.I32, DType.F64), *((DType.BOOL, d) for d in DType),
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Arithmetic on constants, done at planning time only where every implementation must agree on the result.
 
-That is where the result is exact: the rational result is itself an element of the type. Then neither rounding mode nor
-precision of an intermediate can matter.
+That is where the result is exact: the rational result is itself an element of the type. Then neither
+rounding mode nor precision of an intermediate can matter.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+
 from attnc_ir.op import Op
 from attnc_ir.ops import (
     Add,
@@ -39,7 +40,8 @@ MAX_ELEMENTS = 4096
 
 
 def stored(values: Sequence[float], dtype: DType) -> tuple[float, ...]:
-    """What the elements of a constant become when they are stored: floats rounded to their type, then as doubles again.
+    """What the elements of a constant become when they are stored: floats rounded to their type, then as
+    doubles again.
 
     >>> stored([0.1], DType.F16)
     (0.0999755859375,)
@@ -134,12 +136,14 @@ def _same(a: float, b: float) -> bool:
     return (a != a and b != b) or (a == b and math.copysign(1.0, a) == math.copysign(1.0, b))
 
 
-# --- one element ------------------------------------------------------------------------------------------------------
+# --- one element --------------------------------------------------------------------------------------------
 
 Rule = Callable[[Op, list[DType], list[float], DType], float | None]
 
 
-def _arithmetic(exact: Callable[[Fraction, Fraction], Fraction], ieee: Callable[[float, float], float]) -> Rule:
+def _arithmetic(
+    exact: Callable[[Fraction, Fraction], Fraction], ieee: Callable[[float, float], float]
+) -> Rule:
     def rule(op: Op, _dtypes: list[DType], elements: list[float], dtype: DType) -> float | None:
         x, y = elements
         if not (math.isfinite(x) and math.isfinite(y)) or (isinstance(op, Div) and y == 0):
@@ -188,7 +192,7 @@ def _conversion(_op: Op, dtypes: list[DType], elements: list[float], dtype: DTyp
     result = convert(array, source, dtype)
     value = float(to_float64(result, dtype)[0]) if dtype.is_float else int(result[0])
     # Only a conversion that loses nothing is done here.
-    return float(value) if Fraction(value) == Fraction(x) and _same(float(value), x) else None
+    return float(value) if _same(float(value), x) else None
 
 
 _HOLDER = {DType.I64: np.int64, DType.I32: np.int32, DType.BOOL: np.bool_}

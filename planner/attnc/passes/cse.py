@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnc_ir.graph import Graph
-
 from attnc.passes.base import Context, Pass, register_pass
 from attnc.passes.rewrite import Rewriter
+from attnc_ir.graph import Graph
 
 
 @register_pass
@@ -16,11 +15,14 @@ from attnc.passes.rewrite import Rewriter
 class CommonSubexpressions(Pass):
     """An op that computes what an earlier one computes is replaced by it.
 
-    Ops are compared by text, so `0.0` and `-0.0` stay apart. Caches and appends are state, not values: two of them are never
-    one, however equal they look.
+    Ops are compared by text, so `0.0` and `-0.0` stay apart. Caches and appends are state, not values: two
+    of them are never one, however equal they look.
 
     >>> from attnc.passes.rewrite import run_on_text
-    >>> graph = run_on_text(CommonSubexpressions(), "graph @g(%x: f64[2]) { %a = neg %x  %b = neg %x  %c = add %a, %b  return %c }")
+    >>> graph = run_on_text(
+    ...     CommonSubexpressions(),
+    ...     "graph @g(%x: f64[2]) { %a = neg %x  %b = neg %x  %c = add %a, %b  return %c }",
+    ... )
     >>> [op.results[0].name for op in graph.ops]
     ['a', 'c']
     """

@@ -6,12 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+from attnc.passes.base import Context, Pass, register_pass
 from attnc_ir.attributes.empty import EmptyError
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache
-
-from attnc.passes.base import Context, Pass, register_pass
 
 
 @register_pass
@@ -19,9 +18,9 @@ from attnc.passes.base import Context, Pass, register_pass
 class DeadCode(Pass):
     """Remove ops whose results are not needed.
 
-    A cache lasts from step to step, so an append matters when any live step reads any version of that cache, above the append
-    or below; a cache that no live step reads goes, with its appends. A node with `empty = error` stays: the error is what it is
-    for. Inputs stay, they are the graph's signature.
+    A cache lasts from step to step, so an append matters when any live step reads any version of that
+    cache, above the append or below; a cache that no live step reads goes, with its appends. A node with
+    `empty = error` stays: the error is what it is for. Inputs stay, they are the graph's signature.
 
     >>> from attnc.passes.rewrite import run_on_text
     >>> graph = run_on_text(DeadCode(), "graph @g(%x: f64[2]) { %a = neg %x  %b = neg %a  return %a }")

@@ -1,8 +1,8 @@
 """`infer`: give every open dimension `?` a number or a name.
 
-Each `?` becomes an unknown. What the ops require (one batch for query, key and value, as many values as keys, equal widths,
-masks and biases that fit the scores, elementwise operands that agree) is solved by unification; what stays open gets a fresh
-name. Then the types of all results follow anew.
+Each `?` becomes an unknown. What the ops require (one batch for query, key and value, as many values as
+keys, equal widths, masks and biases that fit the scores, elementwise operands that agree) is solved by
+unification; what stays open gets a fresh name. Then the types of all results follow anew.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from attnc.passes.base import Context, Pass, register_pass
 from attnc_ir.attributes.bias import Alibi, Relative, TensorBias
 from attnc_ir.attributes.empty import EmptyDefault
 from attnc_ir.attributes.mask import Documents, Lengths, Prefix, TensorMask
@@ -25,8 +26,6 @@ from attnc_ir.types import UNKNOWN, CacheType, Dim, Shape, Symbol, TensorType, T
 from attnc_ir.values import Value
 from attnc_ir.verifier import verify_into
 
-from attnc.passes.base import Context, Pass, register_pass
-
 Equation = tuple[Dim, Dim]
 
 
@@ -38,7 +37,11 @@ class Infer(Pass):
     Raises `SpecError` with every place where two known sizes are required to be one.
 
     >>> from attnc.passes.rewrite import run_on_text
-    >>> print(run_on_text(Infer(), "graph @g(%a: f64[? x 2], %b: f64[3 x ?]) { %c = add %a, %b  return %c }").inputs[1].type)
+    >>> print(
+    ...     run_on_text(Infer(), "graph @g(%a: f64[? x 2], %b: f64[3 x ?]) { %c = add %a, %b  return %c }")
+    ...     .inputs[1]
+    ...     .type
+    ... )
     f64[3 x 2]
     """
 
@@ -85,7 +88,9 @@ class _Inference:
         graph = self.graph
         current: dict[str, Value] = {}
         for value in graph.inputs:
-            current[value.name] = dataclasses.replace(value, type=self._opened(value.type, value.location, bound=True))
+            current[value.name] = dataclasses.replace(
+                value, type=self._opened(value.type, value.location, bound=True)
+            )
         ops: list[Op] = []
         for op in graph.ops:
             new = self._advance(op, current)
@@ -166,7 +171,9 @@ class _Inference:
         opened = op.with_operands({v: current[v.name] for v in op.operands if v.name in current})
         if not isinstance(op, AttentionOp):
             # A cache's heads are given by the caller, when it makes the state.
-            opened = self._map_shapes(opened, lambda s: self._opened_shape(s, op.location, bound=isinstance(op, Cache)))
+            opened = self._map_shapes(
+                opened, lambda s: self._opened_shape(s, op.location, bound=isinstance(op, Cache))
+            )
         for a, b in list(_equations(self._known(opened))):
             if not self._unify(a, b):
                 self.report.error(
@@ -180,7 +187,8 @@ class _Inference:
             if self.report.ok:
                 self.report.error(error.message, op.place(error.at), help=error.help)
             return None
-        # Operands keep the types they were defined with, so that values stay equal; what is known is filled in at the end.
+        # Operands keep the types they were defined with, so that values stay equal; what is known is filled
+        # in at the end.
         results = tuple(dataclasses.replace(r, type=t) for r, t in zip(op.results, types, strict=True))
         return dataclasses.replace(opened, results=results)
 
@@ -227,7 +235,9 @@ class _Inference:
                 continue
             if not bound:
                 self.report.error(
-                    "the size ? follows from no input", location, help="write a number, or a name that an input has too"
+                    "the size ? follows from no input",
+                    location,
+                    help="write a number, or a name that an input has too",
                 )
             count = len(names)
             while f"D{count}" in taken:
@@ -247,7 +257,7 @@ class _Inference:
             yield from _own_shapes(op)
 
 
-# --- what ops require -------------------------------------------------------------------------------------------------
+# --- what ops require ---------------------------------------------------------------------------------------
 
 
 def _equations(op: Op) -> Iterator[Equation]:
@@ -275,7 +285,9 @@ def _equations(op: Op) -> Iterator[Equation]:
             shapes = [v.tensor.shape for v in op.parts]
             axis = op.axis % len(shapes[0])
             for shape in shapes[1:]:
-                yield from ((a, b) for n, (a, b) in enumerate(zip(shapes[0], shape, strict=False)) if n != axis)
+                yield from (
+                    (a, b) for n, (a, b) in enumerate(zip(shapes[0], shape, strict=False)) if n != axis
+                )
         case Broadcast():
             yield from _broadcasting(op.x.tensor.shape, op.shape)
         case Elementwise():

@@ -1,8 +1,8 @@
 """`lift-biases`: a bias that is linear in the key position becomes one more dimension of query and key.
 
-`s = scale * (q . k) + c * j + e` orders the keys of a row as `scale * ((q, c / scale) . (k, j))` does: `e` does not depend on
-`j`, and hard-max looks at order only. A node of width 1 with ALiBi so becomes a node of width 2 without a bias, which a hull can
-serve.
+`s = scale * (q . k) + c * j + e` orders the keys of a row as `scale * ((q, c / scale) . (k, j))` does: `e`
+does not depend on `j`, and hard-max looks at order only. A node of width 1 with ALiBi so becomes a node of
+width 2 without a bias, which a hull can serve.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from attnc_ir.attributes.bias import Alibi, ExprBias
-from attnc_ir.attributes.normalizer import Hardmax
-from attnc_ir.graph import Graph
-from attnc_ir.ops import Attend, Broadcast, Concat, Constant, Iota
-from attnc_ir.types import MAX_DIM, DType, TensorType
-
 from attnc.expressions import slope_in_key
 from attnc.facts import ConstantFact, Facts, analyze
 from attnc.masks import box_of
 from attnc.passes.base import Context, IntOption, Pass, option, register_pass
 from attnc.passes.constants import representable, stored
 from attnc.passes.rewrite import Rewriter
+from attnc_ir.attributes.bias import Alibi, ExprBias
+from attnc_ir.attributes.normalizer import Hardmax
+from attnc_ir.graph import Graph
+from attnc_ir.ops import Attend, Broadcast, Concat, Constant, Iota
+from attnc_ir.types import MAX_DIM, DType, TensorType
 
 # Integers up to 2**bits are exact.
 _EXACT_BITS = {DType.F64: 53, DType.F32: 24, DType.F16: 11, DType.BF16: 8}
@@ -33,18 +32,20 @@ _EXACT_BITS = {DType.F64: 53, DType.F32: 24, DType.F16: 11, DType.BF16: 8}
 @register_pass
 @dataclass(frozen=True)
 class LiftBiases(Pass):
-    """Lift `alibi(%slopes)` and expressions `c * j + e(b, h, i)` of hard-max nodes into an extra key dimension.
+    """Lift `alibi(%slopes)` and expressions `c * j + e(b, h, i)` of hard-max nodes into an extra key
+    dimension.
 
-    Only where it is exact: `c / scale` and every `j` are elements of the key's type, and all of them are finite numbers that the
-    text states (an infinite slope would remove keys). Steps are not lifted, nor nodes with a softcap or a log-sum-exp, which see
-    more than the order. `max-width` is the largest width to lift to: 2 by default, because the structures that profit, the
-    hulls, are two-dimensional.
+    Only where it is exact: `c / scale` and every `j` are elements of the key's type, and all of them are
+    finite numbers that the text states (an infinite slope would remove keys). Steps are not lifted, nor
+    nodes with a softcap or a log-sum-exp, which see more than the order. `max-width` is the largest width
+    to lift to: 2 by default, because the structures that profit, the hulls, are two-dimensional.
 
     >>> from attnc.passes.rewrite import run_on_text
-    >>> graph = run_on_text(LiftBiases(), '''graph @g(%q: f64[N x 1], %k: f64[N x 1], %v: f64[N x 4]) {
-    ...     %o = attend %q, %k, %v {normalizer = hardmax(last), mask = causal, bias = expression(-0.5 * (i - j))}
+    >>> text = '''graph @g(%q: f64[N x 1], %k: f64[N x 1], %v: f64[N x 4]) {
+    ...     %o = attend %q, %k, %v {normalizer = hardmax(last), mask = causal, bias = expression(0.5 * j)}
     ...     return %o
-    ... }''')
+    ... }'''
+    >>> graph = run_on_text(LiftBiases(), text)
     >>> graph.ops[-1].bias, graph.ops[-1].geometry.key_width
     ((), 2)
     """
@@ -93,7 +94,9 @@ class LiftBiases(Pass):
 
 
 def _slopes(node: Attend, facts: Facts) -> list[Fraction] | None:
-    """The factor of `j`, one for all query heads or one each; None when it is not known or a term has another form."""
+    """The factor of `j`, one for all query heads or one each; None when it is not known or a term has
+    another form.
+    """
     total = [Fraction(0)]
     for term in node.bias:
         match term:
@@ -103,7 +106,11 @@ def _slopes(node: Attend, facts: Facts) -> list[Fraction] | None:
             case Alibi(slopes):
                 known = facts.get(slopes, ConstantFact)
                 elements = stored(known.elements, slopes.tensor.dtype) if known is not None else (math.nan,)
-                parts = [Fraction(x) for x in elements] if elements and all(map(math.isfinite, elements)) else None
+                parts = (
+                    [Fraction(x) for x in elements]
+                    if elements and all(map(math.isfinite, elements))
+                    else None
+                )
             case _:
                 parts = None
         if parts is None:
@@ -121,7 +128,8 @@ def _widened(node: Attend, slopes: list[float], rewriter: Rewriter) -> Attend:
     heads = (len(slopes), 1, 1) if len(slopes) > 1 else (1,) * min(rank, 3)
     place = node.location
     factor = rewriter.insert(
-        Constant(type=TensorType(dtype, heads), values=tuple(slopes), location=place), f"{node.output.name}_slope"
+        Constant(type=TensorType(dtype, heads), values=tuple(slopes), location=place),
+        f"{node.output.name}_slope",
     )
     column = rewriter.insert(
         Broadcast(x=factor, shape=(*query.shape[:-1], 1), location=place), f"{node.output.name}_slopes"
@@ -135,5 +143,7 @@ def _widened(node: Attend, slopes: list[float], rewriter: Rewriter) -> Attend:
     wide_query = rewriter.insert(
         Concat(parts=(node.query, column), axis=-1, location=place), f"{node.query.name}_lifted"
     )
-    wide_key = rewriter.insert(Concat(parts=(node.key, indices), axis=-1, location=place), f"{node.key.name}_lifted")
+    wide_key = rewriter.insert(
+        Concat(parts=(node.key, indices), axis=-1, location=place), f"{node.key.name}_lifted"
+    )
     return dataclasses.replace(node, query=wide_query, key=wide_key, bias=())

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeVar
 
+from attnc.passes.base import Context, Pass
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.text import parse
 from attnc_ir.values import MAX_NAME, Value
-
-from attnc.passes.base import Context, Pass
 
 O = TypeVar("O", bound=Op)  # noqa: E741 - the op type, short as in attnc_ir.op
 
@@ -19,7 +18,8 @@ O = TypeVar("O", bound=Op)  # noqa: E741 - the op type, short as in attnc_ir.op
 class Rewriter:
     """Builds the successor of `graph`.
 
-    Every op that is added reads the replacements of what it read before. New values get names that the graph does not use.
+    Every op that is added reads the replacements of what it read before. New values get names that the
+    graph does not use.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -62,7 +62,9 @@ class Rewriter:
     def with_results(self, op: O, hint: str) -> O:
         """`op` with fresh results, of the types its rule gives."""
         types = op.infer()
-        return dataclasses.replace(op, results=tuple(Value(self.fresh_name(hint), t, op.location) for t in types))
+        return dataclasses.replace(
+            op, results=tuple(Value(self.fresh_name(hint), t, op.location) for t in types)
+        )
 
     def insert(self, op: Op, hint: str) -> Value:
         """Append an op without results yet, and return its (first) fresh result."""

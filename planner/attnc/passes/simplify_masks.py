@@ -1,11 +1,13 @@
 """`simplify-masks`: the same allowed positions, said with less.
 
-Every causal mask and window is a band of diagonals; bands that are and-ed or or-ed become one, and a band that covers every
-diagonal a node can have is everything. Prefixes merge likewise. Predicates are folded with what is known of the sizes; where
-one is linear in `i` and `j` it becomes a band or a prefix, which strategies understand.
+Every causal mask and window is a band of diagonals; bands that are and-ed or or-ed become one, and a band
+that covers every diagonal a node can have is everything. Prefixes merge likewise. Predicates are folded
+with what is known of the sizes; where one is linear in `i` and `j` it becomes a band or a prefix, which
+strategies understand.
 
-Terms are asked from left to right, and an earlier one may guard the look-ups of a later one. So a merged term takes the first
-place of those it replaces: a look-up that would have raised an error may not happen any more, none is added.
+Terms are asked from left to right, and an earlier one may guard the look-ups of a later one. So a merged
+term takes the first place of those it replaces: a look-up that would have raised an error may not happen
+any more, none is added.
 """
 
 from __future__ import annotations
@@ -15,19 +17,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnc_ir.attributes.mask import And, Causal, Everything, Mask, Not, Nothing, Or, Predicate, Prefix, TensorMask, Window
-from attnc_ir.expr import Binary, BinaryOp, BoolLiteral, Expr, Unary, UnaryOp, Variable
-from attnc_ir.graph import Graph
-from attnc_ir.ops.attend import AttentionOp
-from attnc_ir.types import MAX_DIM
-from attnc_ir.values import Value
-
 from attnc.expressions import Box, fold, linear
 from attnc.facts import ConstantFact, Facts, analyze
 from attnc.masks import Band, box_of, diagonals, explicit
 from attnc.passes.base import Context, Pass, register_pass
 from attnc.passes.canonicalize import tidied
 from attnc.passes.rewrite import Rewriter
+from attnc_ir.attributes.mask import (
+    And,
+    Causal,
+    Everything,
+    Mask,
+    Not,
+    Nothing,
+    Or,
+    Predicate,
+    Prefix,
+    TensorMask,
+    Window,
+)
+from attnc_ir.expr import Binary, BinaryOp, BoolLiteral, Expr, Unary, UnaryOp, Variable
+from attnc_ir.graph import Graph
+from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.types import MAX_DIM
+from attnc_ir.values import Value
 
 Count = Callable[[str], None]
 
@@ -38,10 +51,11 @@ class SimplifyMasks(Pass):
     """Simplify the mask of every attention node.
 
     >>> from attnc.passes.rewrite import run_on_text
-    >>> graph = run_on_text(SimplifyMasks(), '''graph @g(%q: f32[N x 4], %k: f32[N x 4], %v: f32[N x 4]) {
+    >>> text = '''graph @g(%q: f32[N x 4], %k: f32[N x 4], %v: f32[N x 4]) {
     ...     %o = attend %q, %k, %v {normalizer = softmax, mask = causal & window(16, 9) & predicate(j >= 0)}
     ...     return %o
-    ... }''')
+    ... }'''
+    >>> graph = run_on_text(SimplifyMasks(), text)
     >>> graph.ops[0].mask
     Window(left=16, right=0, alignment=<Corner.TOP_LEFT: 'top_left'>)
     """
@@ -131,15 +145,19 @@ class _Simplifier:
     def _prefix(self, mask: Mask, count: int | Value) -> Mask:
         if isinstance(count, Value):
             known = self.facts.get(count, ConstantFact)
-            if known is None or len(set(known.elements)) != 1:
+            if known is None or len(set(known.elements)) != 1 or known.elements[0] < 0:
                 return mask
             self.count("read-constant-count")
-            count = min(max(0, int(known.elements[0])), MAX_DIM)
+            count = min(int(known.elements[0]), MAX_DIM)
             mask = Prefix(count)
         keys = self.node.geometry.keys
         if count == 0:
             return self._constant(mask, Nothing())
-        return self._constant(mask, Everything()) if count >= (keys if isinstance(keys, int) else MAX_DIM) else mask
+        return (
+            self._constant(mask, Everything())
+            if count >= (keys if isinstance(keys, int) else MAX_DIM)
+            else mask
+        )
 
     def _predicate(self, mask: Mask, condition: Expr) -> Mask:
         folded = fold(condition, self.box)
@@ -257,8 +275,8 @@ class _Simplifier:
         return None if band is None else band.mask(diagonals(self.node, bottom_right=x.bottom_right))
 
     def _absorbed(self, kept: list[Mask], *, conjunction: bool) -> list[Mask]:
-        """`a & (a | b)` is `a`, and `a | (a & b)` too. `a` moves up to where it is first needed as a guard."""
-        inner: type[And] | type[Or] = Or if conjunction else And
+        """`a & (a | b)` is `a`, and `a | (a & b)` too; `a` moves up to where it first guards something."""
+        inner: type[And | Or] = Or if conjunction else And
         left = [next((s for s in t.terms if s in kept), t) if isinstance(t, inner) else t for t in kept]
         if left != kept:
             self.count("absorbed-term")

@@ -1,16 +1,19 @@
 """`simplify-scores`: leave out of a score what cannot change the answer.
 
-Hard-max looks at the order of scores only, and the order is exact. So without a bias, and without a log-sum-exp:
+Hard-max looks at the order of scores only, and the order is exact. So without a bias, and without a
+log-sum-exp:
 
 - a positive scale goes: it multiplies every score, NaN stays NaN and infinities keep their sign
-- a softcap goes: it is strictly increasing, and what it makes finite (an infinite score) stays above or below the rest
+- a softcap goes: it is strictly increasing, and what it makes finite (an infinite score) stays above or
+  below the rest
 - a negative scale becomes a negated query, which is exact, and then goes; a scale of 0 stays
 
 Under `mean` a score matters only by being NaN or not, so any scale but 0 goes.
 
-A bias that is the same along `j` shifts a whole row. It goes under hard-max; under softmax and top-k it goes if it is so small
-that the rounding it causes lies far inside the declared tolerance, which the plan then says. Never where it can be infinite or
-NaN (tensors and look-ups stay, unless they are known), nor under softmax where a log-sum-exp or sinks would see the shift.
+A bias that is the same along `j` shifts a whole row. It goes under hard-max; under softmax and top-k it
+goes if it is so small that the rounding it causes lies far inside the declared tolerance, which the plan
+then says. Never where it can be infinite or NaN (tensors and look-ups stay, unless they are known), nor
+under softmax where a log-sum-exp or sinks would see the shift.
 """
 
 from __future__ import annotations
@@ -20,18 +23,17 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
-from attnc_ir.attributes.normalizer import Hardmax, Mean
-from attnc_ir.graph import Graph
-from attnc_ir.ops import Attend, AttendStep, AttentionOp, Neg
-from attnc_ir.values import Value
-
 from attnc.expressions import depends_on_key, magnitude
 from attnc.facts import ConstantFact, Facts, analyze
 from attnc.masks import box_of
 from attnc.passes.base import Context, Pass, register_pass
 from attnc.passes.constants import stored
 from attnc.passes.rewrite import Rewriter
+from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
+from attnc_ir.attributes.normalizer import Hardmax, Mean
+from attnc_ir.graph import Graph
+from attnc_ir.ops import Attend, AttendStep, AttentionOp, Neg
+from attnc_ir.values import Value
 
 _SLACK = 8
 """A dropped shift may cost this part of the tolerance: the rest belongs to the kernel."""
@@ -43,10 +45,11 @@ class SimplifyScores(Pass):
     """Drop scales, softcaps and biases that leave the weights as they are.
 
     >>> from attnc.passes.rewrite import run_on_text
-    >>> graph = run_on_text(SimplifyScores(), '''graph @g(%q: f32[N x 4], %k: f32[M x 4], %v: f32[M x 4]) {
+    >>> text = '''graph @g(%q: f32[N x 4], %k: f32[M x 4], %v: f32[M x 4]) {
     ...     %o = attend %q, %k, %v {normalizer = hardmax(last), scale = -0.5, softcap = 30.0}
     ...     return %o
-    ... }''')
+    ... }'''
+    >>> graph = run_on_text(SimplifyScores(), text)
     >>> [type(op).__name__ for op in graph.ops], graph.ops[1].scale, graph.ops[1].softcap
     (['Neg', 'Attend'], 1.0, None)
     """
@@ -65,10 +68,12 @@ class SimplifyScores(Pass):
         return rewriter.finish()
 
 
-# --- biases -----------------------------------------------------------------------------------------------------------
+# --- biases -------------------------------------------------------------------------------------------------
 
 
-def _without_shifts(node: Attend | AttendStep, facts: Facts, context: Context, graph: Graph) -> Attend | AttendStep:
+def _without_shifts(
+    node: Attend | AttendStep, facts: Facts, context: Context, graph: Graph
+) -> Attend | AttendStep:
     kept: list[BiasTerm] = []
     for term in node.bias:
         decision = _dropped(node, term, facts)
@@ -80,7 +85,8 @@ def _without_shifts(node: Attend | AttendStep, facts: Facts, context: Context, g
             context.note(
                 graph,
                 node,
-                f"a bias that is the same for all keys was left out; it changes rounding only, within {node.effective_tolerance:g}",
+                "a bias that is the same for all keys was left out; "
+                f"that changes rounding only, within {node.effective_tolerance:g}",
             )
     return dataclasses.replace(node, bias=tuple(kept)) if len(kept) < len(node.bias) else node
 
@@ -140,7 +146,7 @@ def _largest(value: Value, facts: Facts) -> float | None:
     return max(elements, default=0.0) if all(math.isfinite(x) for x in elements) else None
 
 
-# --- scale and softcap ------------------------------------------------------------------------------------------------
+# --- scale and softcap --------------------------------------------------------------------------------------
 
 
 def _without_factors(
@@ -148,18 +154,20 @@ def _without_factors(
 ) -> Attend | AttendStep:
     if node.bias or node.with_lse or not isinstance(node.normalizer, Hardmax | Mean):
         return node
+    exact = isinstance(node.normalizer, Hardmax)
+    why = "it keeps the order of scores" if exact else "mean does not use scores"
     if node.softcap is not None:
         context.count("dropped-softcap")
-        context.note(graph, node, f"softcap {node.softcap:g} was left out: it keeps the order of scores")
+        context.note(graph, node, f"softcap {node.softcap:g} was left out: {why}")
         node = dataclasses.replace(node, softcap=None)
     if node.scale in (0, 1):
         return node
-    if node.scale < 0 and isinstance(node.normalizer, Hardmax):
+    if node.scale < 0 and exact:
         context.count("flipped-negative-scale")
         context.note(graph, node, f"the sign of scale {node.scale:g} was moved to the query")
         query = rewriter.insert(Neg(x=node.query, location=node.location), f"{node.query.name}_neg")
         node = dataclasses.replace(node, query=query)
     else:
         context.count("dropped-scale")
-        context.note(graph, node, f"scale {node.scale:g} was left out: it keeps the order of scores")
+        context.note(graph, node, f"scale {node.scale:g} was left out: {why}")
     return dataclasses.replace(node, scale=1.0)

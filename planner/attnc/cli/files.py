@@ -1,0 +1,201 @@
+"""Reading what the command line names, and writing what it asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+import attnc
+from attnc_ir.diagnostics import printable
+from attnc_ir.errors import ArgumentError
+from attnc_ir.graph import Module
+from attnc_ir.storage import Array
+from attnc_ir.text import MAX_BYTES, decode
+
+STDIN = "-"
+SEPARATOR = "// -----"
+"""A line that parts one module from the next: between the dumps of a pipeline, say."""
+
+_PARTED = re.compile(r"^// -----[ \t]*\r?$", re.MULTILINE)
+_REMARKS = re.compile(r"(?:\s|//[^\n]*(?:\n|\Z))*\Z")
+
+
+# --- specs --------------------------------------------------------------------------------------------------
+
+
+def shown(path: str) -> str:
+    """What messages call the file at `path`."""
+    return "<stdin>" if path == STDIN else printable(path)
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of stdin for `-`; errors as those of `attnc.load`."""
+    name = shown(path)
+    try:
+        if path == STDIN:
+            if sys.stdin is None:
+                raise ArgumentError("there is no standard input; name a file")
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # a name with a NUL byte is a ValueError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ArgumentError(f"cannot read {name}: {reason}") from None
+    if len(content) > MAX_BYTES:
+        limit = f"{MAX_BYTES // 2**20} MiB"
+        raise ArgumentError(f"{name} is larger than {limit}; give large tensors to the graph as inputs")
+    return decode(content, name)
+
+
+def read_spec(path: str) -> Module:
+    """The module in a file, or on stdin for `-`."""
+    return attnc.parse(read_text(path), filename=shown(path))
+
+
+def sections(text: str) -> list[str]:
+    r"""The modules of a text that lines `// -----` part, each on the lines where it stood.
+
+    >>> sections("graph A\n// -----\ngraph B\n")
+    ['graph A\n', '\n\ngraph B\n']
+    """
+    if not _PARTED.search(text):
+        return [text]
+    found = []
+    start = 0
+    for end in [*(match.start() for match in _PARTED.finditer(text)), len(text)]:
+        body = text[start:end]
+        if not _REMARKS.match(body):
+            # The separator itself is a comment, so only line breaks stand for what is above.
+            found.append("\n" * text.count("\n", 0, start) + body.removeprefix(SEPARATOR).lstrip(" \t\r"))
+        start = end
+    return found or [text]
+
+
+# --- arrays -------------------------------------------------------------------------------------------------
+
+
+def read_arrays(path: str) -> dict[str, Array]:
+    """The arrays of an `.npz` file by name. Nothing in it is ever unpickled."""
+    name = shown(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ArgumentError(
+                    f"{name} holds one array without a name; save an .npz: np.savez({name!r}, q=q, ...)"
+                )
+            return {key: _member(archive, key, name) for key in archive.files}
+    except OSError as error:
+        raise ArgumentError(f"cannot read {name}: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ArgumentError(_no_archive(name, error)) from None
+
+
+def _member(archive: Mapping[str, Array], key: str, name: str) -> Array:
+    what = f"{name}: array {printable(key[:60])!r}"
+    try:
+        array = archive[key]
+    except ValueError as error:
+        if "Object arrays" in str(error):
+            raise ArgumentError(f"{what} holds Python objects, which are not read; save numbers") from None
+        raise ArgumentError(f"{what} is damaged: {error}") from None
+    # What a damaged or hostile archive makes of the zip and array readers.
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError) as error:
+        raise ArgumentError(f"{what} is damaged: {error or type(error).__name__}") from None
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(f"{what} is no array; save the file with np.savez")
+    return array
+
+
+def _no_archive(name: str, error: Exception) -> str:
+    detail = "" if "pickle" in str(error) or not str(error) else f" ({error})"
+    return f"{name} is not an .npz file{detail}; write one with np.savez(path, q=q, k=k, v=v)"
+
+
+# --- output -------------------------------------------------------------------------------------------------
+
+
+def write_text(path: str, text: str) -> None:
+    """Put `text` into the file at `path`, all or nothing; `-` is stdout."""
+    write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_arrays(path: str, arrays: Mapping[str, Array]) -> None:
+    """Put arrays into an `.npz` file at `path`, all or nothing; `-` is stdout."""
+
+    def save(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write(path, save)
+
+
+def write(path: str, save: Callable[[BinaryIO], object]) -> None:
+    """Let `save` write the file at `path`: aside first, then renamed, so that nobody reads half of it.
+
+    A name that stands for something else than a file, `/dev/null` or a pipe, is written to as it is.
+    """
+    try:
+        if path == STDIN:
+            save(sys.stdout.buffer)
+            sys.stdout.flush()
+            return
+        target = Path(path).resolve()  # through a link, to the file it names
+        mode = _mode(target)
+        if mode is None:
+            with target.open("wb") as file:
+                save(file)
+            return
+        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                save(file)
+            Path(aside).chmod(mode)
+            Path(aside).replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(aside).unlink()
+            raise
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ArgumentError(f"cannot write {printable(path)}: {reason}") from None
+
+
+def _mode(target: Path) -> int | None:
+    """The permissions for a new file at `target`; None where it is no plain file to be replaced."""
+    try:
+        found = target.stat().st_mode
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
+
+
+__all__ = [
+    "SEPARATOR",
+    "STDIN",
+    "read_arrays",
+    "read_spec",
+    "read_text",
+    "sections",
+    "shown",
+    "write",
+    "write_arrays",
+    "write_text",
+]

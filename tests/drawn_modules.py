@@ -1,0 +1,283 @@
+"""Hypothesis strategies for modules: every op, masks and biases of any shape, expressions, open dimensions, caches."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from attnc_ir.attributes.bias import Alibi, Bias, BiasTerm, ExprBias, Relative, TensorBias
+from attnc_ir.attributes.empty import Empty, EmptyDefault, EmptyError, EmptyZero
+from attnc_ir.attributes.mask import (
+    And,
+    Causal,
+    Corner,
+    Documents,
+    Everything,
+    Lengths,
+    Mask,
+    Not,
+    Nothing,
+    Or,
+    Predicate,
+    Prefix,
+    TensorMask,
+    Window,
+)
+from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie, TopK
+from attnc_ir.attributes.strategy import Dense, Hull
+from attnc_ir.builder import GraphBuilder
+from attnc_ir.errors import AttncError
+from attnc_ir.expr import (
+    COMPARISONS,
+    Binary,
+    BinaryOp,
+    BoolLiteral,
+    Expr,
+    FloatLiteral,
+    Index,
+    IntLiteral,
+    Lookup,
+    Unary,
+    UnaryOp,
+    Variable,
+    Where,
+)
+from attnc_ir.graph import Graph, Module
+from attnc_ir.op import registered_ops
+from attnc_ir.ops import Attend, AttendStep
+from attnc_ir.types import DType, TensorType
+from attnc_ir.values import Value
+
+DRAW = st.DrawFn
+
+finite = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.0, 0.125, 1e300, 5e-324, 128**-0.5, 1 / 64**0.5, 2.0**53]),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+positive = st.one_of(
+    st.sampled_from([30.0, 0.5]), st.floats(min_value=1e-300, max_value=1e300, allow_nan=False)
+)
+int64 = st.one_of(st.integers(-3, 12), st.integers(-(2**63), 2**63 - 1))
+counts = st.one_of(st.integers(0, 9), st.integers(0, 2**40))
+alignments = st.one_of(st.none(), st.sampled_from(Corner), st.integers(-(2**40), 2**40))
+
+# --- expressions ---
+
+NUMERIC_1 = [UnaryOp.NEG, UnaryOp.ABS]
+TRANSCENDENTAL = [op for op in UnaryOp if op.is_transcendental]
+ARITHMETIC = [BinaryOp.ADD, BinaryOp.SUB, BinaryOp.MUL, BinaryOp.MIN, BinaryOp.MAX]
+
+
+@st.composite
+def integers(draw: DRAW, depth: int, table: Value | None = None) -> Expr:
+    """An integer expression."""
+    choice = draw(st.integers(0, 6)) if depth else draw(st.integers(0, 1))
+    deeper = integers(depth - 1, table)
+    if choice == 0:
+        return IntLiteral(draw(int64))
+    if choice == 1:
+        return Index(draw(st.sampled_from(Variable)))
+    if choice == 2:
+        return Unary(draw(st.sampled_from(NUMERIC_1)), draw(deeper))
+    if choice == 3:
+        op = draw(st.sampled_from([BinaryOp.FLOORDIV, BinaryOp.MOD]))
+        return Binary(op, draw(deeper), IntLiteral(draw(st.integers(1, 9))))
+    if choice == 4:
+        return Where(draw(conditions(depth - 1, table)), draw(deeper), draw(deeper))
+    if choice == 5 and table is not None and table.tensor.dtype.is_int:
+        return Lookup(table, tuple(draw(deeper) for _ in table.tensor.shape))
+    return Binary(draw(st.sampled_from(ARITHMETIC)), draw(deeper), draw(deeper))
+
+
+@st.composite
+def floats(draw: DRAW, depth: int, exact: bool) -> Expr:
+    """A float expression; an `exact` one has no transcendental function."""
+    choice = draw(st.integers(0, 5)) if depth else 0
+    deeper = floats(depth - 1, exact)
+    if choice == 0:
+        return FloatLiteral(draw(finite))
+    if choice == 1:
+        return Unary(draw(st.sampled_from(NUMERIC_1 + ([] if exact else TRANSCENDENTAL))), draw(deeper))
+    if choice == 2:
+        return Binary(BinaryOp.DIV, draw(integers(depth - 1)), draw(deeper))
+    if choice == 3:
+        return Where(draw(conditions(depth - 1)), draw(deeper), draw(integers(depth - 1)))
+    left, right = draw(st.permutations([draw(deeper), draw(integers(depth - 1))]))
+    return Binary(draw(st.sampled_from(ARITHMETIC)), left, right)
+
+
+@st.composite
+def conditions(draw: DRAW, depth: int, table: Value | None = None) -> Expr:
+    """A condition."""
+    choice = draw(st.integers(0, 4)) if depth else 0
+    if choice == 0:
+        return BoolLiteral(draw(st.booleans()))
+    if choice == 1:
+        return Unary(UnaryOp.NOT, draw(conditions(depth - 1, table)))
+    if choice == 2:
+        op = draw(st.sampled_from([BinaryOp.AND, BinaryOp.OR]))
+        return Binary(op, draw(conditions(depth - 1, table)), draw(conditions(depth - 1, table)))
+    op = draw(st.sampled_from(sorted(COMPARISONS, key=lambda op: op.value)))
+    return Binary(op, draw(integers(depth - 1, table)), draw(integers(depth - 1, table)))
+
+
+# --- attributes ---
+
+normalizers: st.SearchStrategy[Normalizer] = st.one_of(
+    st.just(Softmax()),
+    st.just(Mean()),
+    st.builds(Hardmax, st.sampled_from(Tie)),
+    st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
+)
+strategies = st.sampled_from([None, Dense(), Hull()])
+
+
+@st.composite
+def masks(draw: DRAW, extra: dict[str, Value], depth: int = 3) -> Mask:
+    """A mask; `extra` holds the tensors it may use."""
+    if depth and draw(st.booleans()):
+        term = masks(extra, depth - 1)
+        combine = draw(st.sampled_from([And, Or, Not]))
+        return (
+            Not(draw(term))
+            if combine is Not
+            else combine(tuple(draw(st.lists(term, min_size=2, max_size=3))))
+        )
+    leaves: list[st.SearchStrategy[Mask]] = [
+        st.sampled_from([Everything(), Nothing()]),
+        st.builds(Causal, alignments),
+        st.builds(Window, counts, counts, alignments),
+        st.builds(Prefix, counts),
+        st.builds(Predicate, conditions(3, extra.get("ids"))),
+    ]
+    if extra:
+        leaves += [
+            st.sampled_from([Documents(extra["ids"], extra["key_ids"]), Documents(extra["ids"])]),
+            st.just(Lengths(extra["lengths"], extra["lengths"])),
+            st.sampled_from([Prefix(extra["lengths"]), TensorMask(extra["allowed"])]),
+        ]
+    return draw(st.one_of(leaves))
+
+
+@st.composite
+def biases(draw: DRAW, extra: dict[str, Value], exact: bool) -> Bias:
+    """A sum of bias terms."""
+    terms: list[st.SearchStrategy[BiasTerm]] = [st.builds(ExprBias, floats(3, exact))]
+    if extra:
+        terms.append(
+            st.sampled_from([TensorBias(extra["bias"]), Alibi(extra["slopes"]), Relative(extra["table"])])
+        )
+    return tuple(draw(st.lists(st.one_of(terms), max_size=3)))
+
+
+@st.composite
+def attention(draw: DRAW, extra: dict[str, Value]) -> dict[str, Any]:
+    """The attributes of an attention op."""
+    normalizer = draw(normalizers)
+    empties: list[Empty] = [EmptyZero(), EmptyError()]
+    if extra:
+        empties.append(EmptyDefault(extra["row"]))
+    drawn: dict[str, Any] = {
+        "mask": draw(masks(extra)),
+        "scale": draw(finite),
+        "softcap": draw(st.none() | positive),
+        "bias": draw(biases(extra, normalizer.is_exact)),
+        "empty": draw(st.sampled_from(empties)),
+        "tolerance": draw(st.none() | positive),
+        "strategy": draw(strategies),
+    }
+    if extra and isinstance(normalizer, Softmax):
+        drawn["sinks"] = draw(st.sampled_from([None, extra["sinks"]]))
+    kept = draw(st.sets(st.sampled_from(sorted(drawn))))
+    return {"normalizer": normalizer} | {name: value for name, value in drawn.items() if name in kept}
+
+
+# --- graphs ---
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True)
+ELEMENTWISE = ["neg", "add", "sub", "mul", "div", "min", "max", "eq", "lt", "le", "select"]
+DTYPES = st.sampled_from([DType.F64, DType.F32, DType.F16, DType.BF16])
+
+
+def add_attention(draw: DRAW, b: GraphBuilder) -> None:
+    """Inputs of all sorts, and an attention over them."""
+    dtype, length = draw(DTYPES), draw(st.sampled_from(["N", "M", "?", "7"]))
+    q = b.input("q" + str(draw(st.integers(0, 10**6))), f"{dtype}[B x 4 x N x 8]")
+    k = b.input(f"{q.name}_k", f"{dtype}[B x 2 x {length} x 8]")
+    v = b.input(f"{q.name}_v", f"{dtype}[B x 2 x {length} x 3]")
+    kinds = {
+        "ids": "i64[N]", "key_ids": f"i32[{length}]", "lengths": "i64[B]", "allowed": "bool[N x 1]", "bias": f"{dtype}[4 x 1 x 1]",
+        "slopes": f"{dtype}[4]", "table": f"{dtype}[1 x 5]", "row": f"{dtype}[3]", "sinks": f"{dtype}[4]",
+    }  # fmt: skip
+    extra = {name: b.input(f"{q.name}_{name}", kind) for name, kind in kinds.items()}
+    b.op(Attend, q, k, v, results=draw(st.integers(1, 2)), **draw(attention(extra)))
+
+
+def add_state(draw: DRAW, b: GraphBuilder) -> None:
+    """A cache, an append and a step."""
+    dtype, heads = draw(DTYPES), draw(st.sampled_from(["", "H", "B x H", "4", "?"]))
+    row = f"{heads} x 2" if heads else "2"
+    q = b.input(f"s{draw(st.integers(0, 10**6))}", f"{dtype}[{row}]")
+    cache = b.cache(heads=f"[{heads}]", key=f"{dtype}[2]", value=f"{dtype}[2]")
+    cache = b.append(cache, q, q) if draw(st.booleans()) else cache
+    b.op(AttendStep, q, cache, results=draw(st.integers(1, 2)), **draw(attention({})))
+
+
+def add_simple(draw: DRAW, b: GraphBuilder, known: list[Value]) -> None:
+    """A constant, an index, or an op on known values."""
+    name = draw(
+        st.sampled_from([*ELEMENTWISE, "constant", "iota", "convert", "concat", "slice", "broadcast"])
+    )
+    cls = registered_ops()[name]
+    kind = TensorType(
+        draw(st.sampled_from(DType)),
+        tuple(draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3))),
+    )
+    x = draw(st.sampled_from(known)) if known else b.constant(kind, 1.0)
+    axis = draw(st.integers(-2, 1))
+    if name == "constant":
+        many = draw(st.lists(finite, max_size=4))
+        b.op(cls, type=kind, values=tuple(draw(st.sampled_from([[0.0], [1.0], many]))))
+    elif name == "iota":
+        b.op(cls, type=kind, axis=axis)
+    elif name == "convert":
+        b.op(cls, x, to=draw(st.sampled_from(DType)))
+    elif name == "concat":
+        b.op(cls, *[x] * draw(st.integers(1, 3)), axis=axis)
+    elif name == "slice":
+        b.op(cls, x, start=draw(st.integers(0, 1)), stop=draw(st.integers(1, 3)), axis=axis)
+    elif name == "broadcast":
+        b.op(cls, x, shape=(2, *(x.type.shape if isinstance(x.type, TensorType) else ())))
+    else:
+        same = [v for v in known if v.type == x.type]
+        operands = [draw(st.sampled_from(same or [x])) for _ in range({"neg": 1, "select": 3}.get(name, 2))]
+        if name == "select":
+            operands[0] = b.op(registered_ops()["le"], x, x)
+        b.op(cls, *operands)
+
+
+@st.composite
+def graphs(draw: DRAW, name: str) -> Graph:
+    """A graph that verifies."""
+    b = GraphBuilder(name)
+    b.input(
+        "x", draw(st.sampled_from(["f64[N x 2]", "f32[]", "i64[3 x 1]", "bool[2 x 2]", "f64[B x ? x 4]"]))
+    )
+    for _ in range(draw(st.integers(0, 10))):
+        add = draw(st.sampled_from([add_attention, add_state, *[add_simple] * 5]))
+        known = [value for value in b.values if isinstance(value.type, TensorType)]
+        try:
+            if add is add_simple:
+                add_simple(draw, b, known)
+            else:
+                add(draw, b)
+        except AttncError:
+            pass  # this draw does not type-check; the builder refused it and is as it was
+    returnable = [value for value in b.values if isinstance(value.type, TensorType)]
+    return b.build(*draw(st.lists(st.sampled_from(returnable), min_size=1, max_size=4)))
+
+
+@st.composite
+def modules(draw: DRAW) -> Module:
+    """A module of one to three graphs."""
+    taken = draw(st.lists(names, min_size=1, max_size=3, unique=True))
+    return Module(tuple(draw(graphs(name)) for name in taken))

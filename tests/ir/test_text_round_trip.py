@@ -1,0 +1,66 @@
+"""Printing and parsing are each other's inverse, whatever the module and however the text is laid out."""
+
+import dataclasses
+
+from hypothesis import given, settings
+
+from attnc_ir.graph import Module
+from attnc_ir.kinds import kind_of
+from attnc_ir.op import attribute_fields, operand_fields, registered_ops
+from attnc_ir.text import format_attributes, format_module, parse
+from drawn_modules import modules
+
+
+def test_parse_after_print_is_the_identity() -> None:
+    seen: set[str] = set()
+
+    @given(modules())
+    def check(module: Module) -> None:
+        text = format_module(module)
+        again = parse(text)
+        assert again == module
+        assert format_module(again) == text  # which tells 0.0 from -0.0, too
+        for op in (op for graph in module for op in graph.ops):
+            seen.add(op.mnemonic)
+            seen.update(f"{op.mnemonic}.{text.split(' = ')[0]}" for text in format_attributes(op))
+
+    check()
+    ops = registered_ops()
+    every = set(ops) | {f"{name}.{spec.name}" for name, cls in ops.items() for spec in attribute_fields(cls)}
+    # A step has no sinks here, since the number of its heads may be open.
+    assert every <= seen | {"attend.step.sinks"}, "the draws reach every op and attribute"
+
+
+@given(modules())
+@settings(max_examples=settings().max_examples // 3)
+def test_layout_does_not_matter(module: Module) -> None:
+    text = format_module(module)
+    commented = "\n".join(f"{line} // graph @no(%x: f64[2]) {{ return" for line in text.split("\n"))
+    assert parse(commented) == module
+    assert parse(" ".join(text.split())) == module  # all on one line
+    assert parse(text.replace("\n", "\r\n")) == module
+    assert parse("\ufeff" + text.replace("  ", "\t")) == module
+    if all(len(op.results) == 1 for graph in module for op in graph.ops):  # results stand on one line
+        assert parse(text.replace(", ", " ,\n ")) == module
+
+
+@given(modules())
+@settings(max_examples=settings().max_examples // 3)
+def test_every_field_knows_its_place(module: Module) -> None:
+    text = format_module(module)
+    lines = text.split("\n")
+    for graph in parse(text):
+        for op in graph.ops:
+            assert op.location is not None
+            for spec in operand_fields(type(op)):
+                place = op.places[spec.name]
+                assert lines[place.line - 1][place.column - 1] == "%"
+            for spec in attribute_fields(type(op)):
+                written = kind_of(spec).write(getattr(op, spec.name))
+                if spec.name in op.places:
+                    place = op.places[spec.name]
+                    assert (
+                        lines[place.line - 1][place.column - 1 : place.end - 1] == f"{spec.name} = {written}"
+                    )
+                else:
+                    assert spec.default is not dataclasses.MISSING
