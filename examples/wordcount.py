@@ -2,9 +2,9 @@
 
     python examples/wordcount.py [FILE]
 
-Compiles `wordcount.attn`, shows the plan with the candidates that lost, counts every word by one query and one append, checks
-the counts against `collections.Counter`, and runs the dense plan on prefixes of the text to show how both grow. Without a
-file it reads the help topics that ship with Python.
+Compiles `wordcount.attn`, shows the plan with the candidates that lost, counts every word by one query and
+one append, checks the counts against `collections.Counter`, and runs the dense plan on prefixes of the text
+to show how both grow. Without a file it reads the help topics that ship with Python.
 """
 
 from __future__ import annotations
@@ -86,17 +86,26 @@ def main(argv: list[str]) -> int:
         counts = count(program, addresses, progress)
     elapsed = time.perf_counter() - started
 
-    found = {word: int(counts[place]) for place, word in enumerate(words)}  # the last count of a word is its total
+    found = {
+        word: int(counts[place]) for place, word in enumerate(words)
+    }  # the last count of a word is its total
     expected = Counter(words)
     if found != expected:
         console.print("the counts differ from collections.Counter")
         return 1
     top = ", ".join(f"{word} {n:,}" for word, n in expected.most_common(5))
-    console.print(f"{len(words) / elapsed:,.0f} words a second; most frequent: {top}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(words) / elapsed:,.0f} words a second; most frequent: {top}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print("counts equal collections.Counter's\n", highlight=False)
 
     dense = attnc.compile(SPEC, strategy="dense")
-    table = Table("words in memory", "hull, µs a word", "dense, µs a word", title="the same spec, two strategies")
+    table = Table(
+        "words in memory", "hull, µs a word", "dense, µs a word", title="the same spec, two strategies"
+    )
     size = 500
     while size <= min(len(words), 16_000):
         row = [1e6 * seconds_per_word(p, addresses[:size]) for p in (program, dense)]

@@ -93,7 +93,9 @@ def masks(draw, *, step=False):
     corners = ["top_left", "bottom_right", "-1", "0", "2"]
     leaves = [
         st.builds("causal({})".format, st.sampled_from(corners)),
-        st.builds("window({}, {}, {})".format, st.integers(0, 3), st.integers(0, 3), st.sampled_from(corners)),
+        st.builds(
+            "window({}, {}, {})".format, st.integers(0, 3), st.integers(0, 3), st.sampled_from(corners)
+        ),
         st.builds("prefix({})".format, st.integers(0, 5)),
         st.builds("predicate({})".format, conditions()),
         st.sampled_from(["everything", "nothing", "prefix(%two)"]),
@@ -113,7 +115,15 @@ def masks(draw, *, step=False):
     return draw(joined)
 
 
-NORMALIZERS = ["softmax", "hardmax(first)", "hardmax(last)", "hardmax(mean)", "topk(2, first)", "topk(1, last)", "mean"]
+NORMALIZERS = [
+    "softmax",
+    "hardmax(first)",
+    "hardmax(last)",
+    "hardmax(mean)",
+    "topk(2, first)",
+    "topk(1, last)",
+    "mean",
+]
 
 
 @st.composite
@@ -186,7 +196,10 @@ def stateful(draw, **options):
     key, value = draw(st.sampled_from(["%k", "%l"])), draw(st.sampled_from(["%v", "%w"]))
     lines = ["%c1 = append %c, %k, %v", f"%d1 = append %d, {key}, {value}"]
     reads = [("a", "%c", -1), ("b", "%c1", 0), ("e", "%d", -1), ("f", "%d1", 0), ("o", "%c1", 0)]
-    body = [f"%{name} = attend.step %q, {cache} {draw(attributes(step=True, **options))}" for name, cache, _ in reads]
+    body = [
+        f"%{name} = attend.step %q, {cache} {draw(attributes(step=True, **options))}"
+        for name, cache, _ in reads
+    ]
     # A read of the first version stands above its append.
     order = [body[0], lines[0], body[1], body[2], lines[1], body[3], body[4]]
     returned = draw(st.lists(st.sampled_from(["a", "b", "e", "f", "o"]), min_size=1, max_size=3))
@@ -214,7 +227,9 @@ def arithmetic(draw):
         lines.append(f"%c{number} = constant {{type = f64[1 x 3], values = [{', '.join(shown)}]}}")
         types[f"c{number}"] = (1, 3)
     for number in range(draw(st.integers(1, 8))):
-        kind = draw(st.sampled_from(["neg", "two", "two", "slice", "concat", "broadcast", "convert", "select"]))
+        kind = draw(
+            st.sampled_from(["neg", "two", "two", "slice", "concat", "broadcast", "convert", "select"])
+        )
         name, x = f"t{number}", draw(st.sampled_from(sorted(types)))
         rows, width = types[x]
         if kind == "neg":
@@ -237,10 +252,14 @@ def arithmetic(draw):
             rows = draw(st.sampled_from([rows, 2])) if rows == 1 else rows
             line = f"broadcast %{x} {{shape = [{rows} x {width}]}}"
         elif kind == "convert":
-            lines.append(f"%n{number} = convert %{x} {{to = {draw(st.sampled_from(['f32', 'f64', 'i64', 'bool']))}}}")
+            lines.append(
+                f"%n{number} = convert %{x} {{to = {draw(st.sampled_from(['f32', 'f64', 'i64', 'bool']))}}}"
+            )
             line = f"convert %n{number} {{to = f64}}"
         else:
-            y = draw(st.sampled_from(sorted(n for n, (r, w) in types.items() if w == width and r in (1, rows))))
+            y = draw(
+                st.sampled_from(sorted(n for n, (r, w) in types.items() if w == width and r in (1, rows)))
+            )
             lines.append(f"%b{number} = lt %{x}, %{y}")
             line = f"select %b{number}, %{x}, %{draw(st.sampled_from([x, y]))}"
         lines.append(f"%{name} = {line}")

@@ -1,7 +1,7 @@
 """What a backend is: two steps, `emit` and `build`, and what comes out of the second.
 
-`emit` is pure: it turns a planned module into text that can be read, compared and committed. `build` turns that text into an
-`Executable`. Nothing here knows how; the planner reaches backends through `backend(name)`.
+`emit` is pure: it turns a planned module into text that can be read, compared and committed. `build` turns
+that text into an `Executable`. Nothing here knows how; the planner reaches backends through `backend(name)`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Emitted:
 
 
 class State(Protocol):
-    """The caches of one stateful graph. Made by `Executable.state`; every later answer depends on it alone."""
+    """The caches of one stateful graph. Made by `Executable.state`; every later answer depends on it
+    alone.
+    """
 
     def __len__(self) -> int:
         """The number of steps taken."""

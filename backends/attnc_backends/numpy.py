@@ -38,15 +38,21 @@ class NumpyExecutable:
         return _reference(state).extend(arrays)
 
     def llvm(self, graph: str) -> str:
-        raise ArgumentError("the numpy backend interprets the graph; there is no LLVM IR. Compile with backend='numba'")
+        raise ArgumentError(
+            "the numpy backend interprets the graph; there is no LLVM IR. Compile with backend='numba'"
+        )
 
     def asm(self, graph: str) -> str:
-        raise ArgumentError("the numpy backend interprets the graph; there is no assembly. Compile with backend='numba'")
+        raise ArgumentError(
+            "the numpy backend interprets the graph; there is no assembly. Compile with backend='numba'"
+        )
 
 
 def _reference(state: State) -> ReferenceState:
     if not isinstance(state, ReferenceState):
-        raise ArgumentError(f"a state of another backend ({type(state).__name__}); make one with this program's state()")
+        raise ArgumentError(
+            f"a state of another backend ({type(state).__name__}); make one with this program's state()"
+        )
     return state
 
 

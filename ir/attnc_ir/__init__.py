@@ -1,1 +1,3 @@
-"""The intermediate representation of attnc: types, values, ops, attributes, text form, verifier, reference interpreter."""
+"""The intermediate representation of attnc: types, values, ops, attributes, text form, verifier, reference
+interpreter.
+"""

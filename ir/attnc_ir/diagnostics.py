@@ -80,8 +80,8 @@ class Report:
     _dropped: int = 0
 
     def error(self, message: str, location: Location | None = None, *, help: str | None = None) -> None:
-        """Note a fault at `location`; one that was noted before is not repeated."""
-        if (message, location) in self._noted:
+        """Note a fault at `location`; one that was noted before, at the same place, is not repeated."""
+        if location is not None and (message, location) in self._noted:
             return
         if len(self.diagnostics) >= MAX_DIAGNOSTICS:
             self._dropped += 1

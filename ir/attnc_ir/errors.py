@@ -1,7 +1,8 @@
 """The exception hierarchy that every part of attnc raises from.
 
-One root, [`AttncError`][attnc_ir.errors.AttncError], so that a caller can catch "attnc says no" in one clause. A subclass says
-whose fault it is and what is still true afterwards; none of them is raised after a state was changed.
+One root, [`AttncError`][attnc_ir.errors.AttncError], so that a caller can catch "attnc says no" in one
+clause. A subclass says whose fault it is and what is still true afterwards; none of them is raised after a
+state was changed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class AttncError(Exception):
 
 
 class SpecError(AttncError):
-    """A spec is malformed or breaks an invariant of the IR. Carries every fault that was found, not the first.
+    """A spec is malformed or breaks an invariant of the IR. Carries every fault that was found, not the
+    first.
 
     `diagnostics` are in source order; `str(error)` renders them with their lines and carets.
     """
@@ -30,7 +32,9 @@ class SpecError(AttncError):
 
 
 class ArgumentError(AttncError):
-    """An array or option handed to attnc does not fit: rank, dtype, size, name, value. Nothing was computed."""
+    """An array or option handed to attnc does not fit: rank, dtype, size, name, value. Nothing was
+    computed.
+    """
 
 
 class StateError(AttncError):

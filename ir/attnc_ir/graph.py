@@ -16,7 +16,8 @@ from attnc_ir.values import Value, check_name
 class Graph:
     """A named function in SSA form: typed inputs, ops in order, outputs.
 
-    A graph with a `cache` is stateful: it describes one step, and its inputs and outputs are those of one position.
+    A graph with a `cache` is stateful: it describes one step, and its inputs and outputs are those of one
+    position.
     """
 
     name: str

@@ -33,8 +33,8 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
 
     - `value`: the value used
     - `field`: the operand or attribute that uses it; for `return`, the position as text
-    - `kind`: `"use"`; or `"before"`, without `field`, from a read of a cache to the append that continues it: an
-      append happens in place, and so any topological order of the nodes is one in which the ops can run
+    - `kind`: `"use"`; or `"before"`, without `field`, from a read of a cache to the append that continues it:
+      an append happens in place, and so any topological order of the nodes is one in which the ops can run
 
     >>> from attnc_ir.text import parse
     >>> view = to_networkx(parse("graph @f(%x: f64[2]) { %y = neg %x return %y }")["f"])

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Location:
-    """A span on one line of a file: line and columns count from 1, `end` is the column after the last character."""
+    """A span on one line of a file: line and columns count from 1, `end` is the column after the last
+    character.
+    """
 
     filename: str
     line: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from attnc_ir.diagnostics import Report
 from attnc_ir.kinds import Field, kind_of, parameters_of, role_of
@@ -30,9 +30,10 @@ class TypeRuleError(ValueError):
 class Op:
     """One operation: operands and attributes as typed fields, `results` as fresh values.
 
-    Subclasses are frozen dataclasses with a `mnemonic`; fields are declared with `operand()`, `operands()` and `attribute(kind)`
-    and are all that parser, printer and passes need. `infer` gives the result types and raises `TypeRuleError` for the first
-    operands that do not fit; `verify` reports everything else that must hold.
+    Subclasses are frozen dataclasses with a `mnemonic`; fields are declared with `operand()`, `operands()`
+    and `attribute(kind)` and are all that parser, printer and passes need. `infer` gives the result types and
+    raises `TypeRuleError` for the first operands that do not fit; `verify` reports everything else that must
+    hold.
     """
 
     mnemonic: ClassVar[str]
@@ -53,7 +54,9 @@ class Op:
 
     @classmethod
     def result_fields(cls, written: int) -> dict[str, Any]:
-        """Fields that follow from how many results the text names; raises `TypeRuleError` when that is no number of results."""
+        """Fields that follow from how many results the text names; raises `TypeRuleError` when that is no
+        number of results.
+        """
         if written != 1:
             raise TypeRuleError(f"{cls.mnemonic} gives 1 result, {written} are named")
         return {}
@@ -63,7 +66,7 @@ class Op:
         """Every value the op reads, those inside attributes included, in field order."""
         return tuple(v for spec in parameters_of(type(self)) for v in values_in(getattr(self, spec.name)))
 
-    def with_operands(self: O, replace: Mapping[Value, Value]) -> O:
+    def with_operands(self, replace: Mapping[Value, Value]) -> Self:
         """The same op reading `replace.get(v, v)` instead of `v`."""
         changes = {}
         for spec in parameters_of(type(self)):
@@ -78,16 +81,21 @@ class Op:
         return self.places.get(at) or self.location
 
     def fingerprint(self) -> tuple[str, ...]:
-        """Equal for two ops that compute the same thing: mnemonic, number of results, operands and attributes as text.
+        """Equal for two ops that compute the same thing: mnemonic, number of results, operands and attributes
+        as text.
 
         Text, because `0.0 == -0.0` in Python and the two must not be merged.
         """
-        fields = (",".join(str(v) for v in value) if role_of(spec) == "operands" else kind_of(spec).write(value)
-                  for spec in parameters_of(type(self)) for value in (getattr(self, spec.name),))  # fmt: skip
+        fields = [_written(spec, getattr(self, spec.name)) for spec in parameters_of(type(self))]
         return (self.mnemonic, str(len(self.results)), *fields)
 
 
 O = TypeVar("O", bound=Op)  # noqa: E741 - the op type; short because it stands beside self only
+
+
+def _written(spec: Field, value: Any) -> str:
+    """One field as text."""
+    return ",".join(map(str, value)) if role_of(spec) == "operands" else kind_of(spec).write(value)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,9 @@ def values_in(thing: object) -> Iterator[Value]:
 
 
 def _is_numbers(items: tuple[object, ...]) -> bool:
-    """True for the values of a constant: all of one kind, too many to look at each, and without a value inside."""
+    """True for the values of a constant: all of one kind, too many to look at each, and without a value
+    inside.
+    """
     return bool(items) and isinstance(items[0], float)
 
 
@@ -167,7 +177,3 @@ def operand_fields(cls: type[Op]) -> list[Field]:
 def attribute_fields(cls: type[Op]) -> list[Field]:
     """The fields that stand in the braces, in order."""
     return [spec for spec in parameters_of(cls) if role_of(spec) == "attribute"]
-
-
-__all__ = ["Op", "OpReport", "TypeRuleError", "attribute_fields", "kind_of", "operand_fields", "register_op", "registered_ops",
-           "replace_values", "values_in"]  # fmt: skip

@@ -6,7 +6,9 @@ import enum
 from dataclasses import dataclass
 
 MAX_DIM = 2**40
-"""The largest constant dimension a type may name: products of two still fit an int64 with room for an element size."""
+"""The largest constant dimension a type may name: products of two still fit an int64 with room for an element
+size.
+"""
 
 
 class DType(enum.Enum):
@@ -112,7 +114,8 @@ class TensorType:
 class CacheType:
     """A growing sequence of key and value rows, one for each element of `heads` (sequences x key heads).
 
-    `key` and `value` are the types of one row. The length is not part of the type: it grows from step to step.
+    `key` and `value` are the types of one row. The length is not part of the type: it grows from step to
+    step.
     """
 
     heads: Shape

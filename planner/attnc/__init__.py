@@ -1,13 +1,14 @@
-"""attnc, the attention compiler: verify an attention graph, choose a strategy for every node and say why, run compiled code.
+"""attnc, the attention compiler: verify an attention graph, choose a strategy for every node and say why, run
+compiled code.
 
 ```python
-program = attnc.compile(text)        # or a path, or a module built in Python
+program = attnc.compile(text)  # or a path, or a module built in Python
 out = program("graph", q, k, v)
 print(program.plan.render())
 ```
 
-Compiling needs Numba, which takes a while to import; reading and checking specs does not, so the parts that need it are
-imported when they are first used.
+Compiling needs Numba, which takes a while to import; reading and checking specs does not, so the parts that
+need it are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Masks, biases and normalisers that carry arrays: the arguments of `attnc.attention`.
 
-They mirror the IR's attributes, but hold NumPy arrays where those hold values. `lower` puts the arrays into a graph as inputs.
+They mirror the IR's attributes, but hold NumPy arrays where those hold values. `lower` puts the arrays into a
+graph as inputs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def as_array(value: object, what: str) -> Array:
     array = value if isinstance(value, np.ndarray) else _converted(value, what)
     if array.dtype.name not in _DTYPES:
         known = ", ".join(_DTYPES)
-        raise ArgumentError(f"{what} has element type {array.dtype}; attnc takes {known}. Convert it with astype")
+        raise ArgumentError(
+            f"{what} has element type {array.dtype}; attnc takes {known}. Convert it with astype"
+        )
     return array
 
 
@@ -48,14 +51,20 @@ def dtype_of(array: Array) -> DType:
 
 @dataclass
 class Lowering:
-    """A graph under construction: arrays become inputs, named in order."""
+    """A graph under construction: arrays become inputs, named in order.
+
+    With `one_length` there are as many keys as queries, and `M` is written `N`.
+    """
 
     builder: GraphBuilder
+    one_length: bool = False
     arrays: dict[str, Array] = field(default_factory=dict)
 
-    def input(self, stem: str, array: Array, shape: tuple[Dim, ...]) -> Value:
+    def input(self, stem: str, array: Array, shape: tuple[Dim, ...], *, numbered: bool = True) -> Value:
         """A fresh input for `array` with the given dimensions."""
-        name = f"{stem}{len(self.arrays)}"
+        name = f"{stem}{len(self.arrays)}" if numbered else stem
+        if self.one_length:
+            shape = tuple(Symbol("N") if d == Symbol("M") else d for d in shape)
         self.arrays[name] = array
         return self.builder.input(name, TensorType(dtype_of(array), shape))
 
@@ -64,7 +73,9 @@ class Lowering:
         if array.ndim > 4:
             raise ArgumentError(f"{stem} has rank {array.ndim}; it must broadcast to [B, H, N, M]")
         dims = SCORE_DIMS[4 - array.ndim :]
-        return self.input(stem, array, tuple(1 if size == 1 else d for size, d in zip(array.shape, dims, strict=True)))
+        return self.input(
+            stem, array, tuple(1 if size == 1 else d for size, d in zip(array.shape, dims, strict=True))
+        )
 
 
 SCORE_DIMS: tuple[Symbol, ...] = (Symbol("B"), Symbol("H"), Symbol("N"), Symbol("M"))
@@ -107,7 +118,7 @@ class Mask:
         return Mask(("not", self.key), lambda low: ir_mask.Not(self.lower(low)), self.needs_one_length)
 
 
-def _combined(word: str, cls: type[ir_mask.And] | type[ir_mask.Or], left: Mask, right: Mask) -> Mask:
+def _combined(word: str, cls: type[ir_mask.And | ir_mask.Or], left: Mask, right: Mask) -> Mask:
     def lower(low: Lowering) -> ir_mask.Mask:
         return cls((left.lower(low), right.lower(low)))
 
@@ -121,7 +132,8 @@ def as_mask(mask: object) -> Mask:
     array = as_array(mask, "mask")
     if array.dtype != np.bool_:
         raise ArgumentError(
-            f"a mask array holds booleans, this one {array.dtype}; compare it first, or pass it as bias if it is added to scores"
+            f"a mask array holds booleans, this one {array.dtype}; "
+            "compare it first, or pass it as bias if it is added to scores"
         )
     return Mask(("tensor", pattern(array)), lambda low: ir_mask.TensorMask(low.scores("mask", array)))
 
@@ -138,7 +150,8 @@ def causal(alignment: str | int | None = None) -> Mask:
 def window(left: int, right: int, alignment: str | int | None = None) -> Mask:
     """`i + offset - left <= j <= i + offset + right`.
 
-    Without an alignment it takes that of a causal mask it is and-ed with; else there must be as many queries as keys.
+    Without an alignment it takes that of a causal mask it is and-ed with; else there must be as many queries
+    as keys.
     """
     parsed = _alignment(alignment)
     sizes = (_count(left, "window: left"), _count(right, "window: right"))
@@ -156,7 +169,9 @@ def prefix(count: int | Array) -> Mask:
 
 
 def documents(ids: Array, key_ids: Array | None = None) -> Mask:
-    """Query and key belong to the same document: integer arrays `[N]` or `[B, N]`; `key_ids` where lengths differ."""
+    """Query and key belong to the same document: integer arrays `[N]` or `[B, N]`; `key_ids` where lengths
+    differ.
+    """
     arrays = [_integers(ids, "documents: ids")]
     if key_ids is not None:
         arrays.append(_integers(key_ids, "documents: key_ids"))
@@ -189,7 +204,9 @@ def _alignment(alignment: str | int | None) -> ir_mask.Alignment | None:
         return alignment
     corners = [c.value for c in ir_mask.Corner]
     if alignment not in corners:
-        raise ArgumentError(f"alignment is {alignment!r:.60}; give {', '.join(map(repr, corners))} or an integer offset")
+        raise ArgumentError(
+            f"alignment is {alignment!r:.60}; give {', '.join(map(repr, corners))} or an integer offset"
+        )
     return ir_mask.Corner(alignment)
 
 
@@ -247,7 +264,10 @@ def relative(table: Array) -> Bias:
     if array.shape[1] % 2 == 0:
         raise ArgumentError(f"relative: the table has {array.shape[1]} columns; give an odd number, 2c + 1")
     dims: tuple[Dim, ...] = (1 if array.shape[0] == 1 else Symbol("H"), array.shape[1])
-    return Bias(("relative", pattern(array), array.shape[1]), lambda low: (ir_bias.Relative(low.input("table", array, dims)),))
+    return Bias(
+        ("relative", pattern(array), array.shape[1]),
+        lambda low: (ir_bias.Relative(low.input("table", array, dims)),),
+    )
 
 
 def _floats(value: object, what: str, rank: int) -> Array:

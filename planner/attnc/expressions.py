@@ -335,17 +335,18 @@ def magnitude(expr: Expr, box: Box) -> float | None:
     Holds for doubles and for exact arithmetic: every step stays far from overflow, so rounding changes the
     bound by less than the factor it is rounded up by.
     """
-    known = exact_range(expr, box)
-    if known is not None:
+    if _is_int(expr):
+        # Whatever wraps still fits 64 bits.
+        known = exact_range(expr, box) or FULL
         return _bounded(float(max(abs(known.low), abs(known.high))))
     match expr:
         case FloatLiteral(value):
             return _bounded(abs(value))
-        case Unary(UnaryOp.NEG | UnaryOp.ABS, operand) if not _is_int(expr):
+        case Unary(UnaryOp.NEG | UnaryOp.ABS, operand):
             return magnitude(operand, box)
         case Unary(UnaryOp.TANH, operand):
             return None if magnitude(operand, box) is None else 1.0
-        case Binary(op, left, right) if type_of(expr) is ExprType.FLOAT:
+        case Binary(op, left, right):
             x, y = magnitude(left, box), magnitude(right, box)
             if x is None or y is None:
                 return None

@@ -86,6 +86,9 @@ def analyze(graph: Graph) -> Facts:
     ('%n moves or compares finite elements', '%c is written out and finite')
     """
     facts = Facts()
+    for value in graph.inputs:
+        if isinstance(value.type, TensorType) and not value.type.dtype.is_float:
+            facts.add(FiniteFact(value, f"is {value.type.dtype}"))
     for op in graph.ops:
         _transfer(op, facts)
     return facts

@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
-
-from attnc.arguments import Array, Bias, Lowering, Mask, TopK, as_array, as_bias, as_mask, dtype_of, pattern
+from attnc.arguments import Array, Bias, Lowering, Mask, TopK, as_array, as_bias, as_mask, pattern
 from attnc.program import Program, compile_spec
 from attnc_ir.attributes.mask import Everything
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie
 from attnc_ir.attributes.normalizer import TopK as IrTopK
 from attnc_ir.builder import GraphBuilder
 from attnc_ir.errors import ArgumentError
-from attnc_ir.graph import Module
+from attnc_ir.graph import Graph, Module
 from attnc_ir.kinds import suggest
 from attnc_ir.ops import Attend
-from attnc_ir.types import Dim, Symbol, TensorType
+from attnc_ir.types import Symbol
 
 MAX_PROGRAMS = 256
 """Kinds of calls that are remembered; the one unused longest goes first (its code stays on disk)."""
 
-_programs: OrderedDict[tuple[Any, ...], tuple[Program, tuple[str, ...]]] = OrderedDict()
-_lock = threading.Lock()
-
+_GRAPH = "attention"
 _TIES = [t.value for t in Tie]
+
+_programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
+_lock = threading.Lock()
 
 
 def attention(
@@ -47,8 +48,8 @@ def attention(
 ) -> Any:
     """Attention of `q` `[B, Hq, N, D]` to keys `k` `[B, Hkv, M, D]` and values `v` `[B, Hkv, M, Dv]`.
 
-    Query head `h` reads key head `h // (Hq / Hkv)`. The first call of a kind (element types, widths, options) compiles or
-    loads code; every length is served by the same.
+    Query head `h` reads key head `h // (Hq / Hkv)`. The first call of a kind (element types, widths, options)
+    compiles or loads code; every length is served by the same.
 
     Args:
         q: queries, f64, f32, f16 or bf16.
@@ -56,12 +57,13 @@ def attention(
         v: values.
         normalizer: `"softmax"`, `"hardmax"`, `"mean"` or `attnc.topk(k)`.
         tie: for hard-max `"first"`, `"last"` or `"mean"`, for top-k `"first"` or `"last"`; required there.
-        mask: a mask such as `attnc.causal("bottom_right") & attnc.window(256, 0)`, or a boolean array that broadcasts to
-            `[B, Hq, N, M]`, true where allowed.
+        mask: a mask such as `attnc.causal("bottom_right") & attnc.window(256, 0)`, or a boolean array that
+            broadcasts to `[B, Hq, N, M]`, true where allowed.
         scale: factor of the dot products; default `1 / sqrt(D)`.
         softcap: `softcap * tanh(score / softcap)` is applied to scaled scores.
-        bias: added to scores: a float array that broadcasts to `[B, Hq, N, M]`, `attnc.alibi(slopes)`, a sum of such.
-        sinks: one logit per query head that joins softmax's denominator, `[Hq]`.
+        bias: added to scores: a float array that broadcasts to `[B, Hq, N, M]`, `attnc.alibi(slopes)`, or a
+            sum of such.
+        sinks: one logit per query head, `[Hq]`, that joins the denominator of softmax.
         return_lse: also return log-sum-exp, `[B, Hq, N]`.
         strategy: force a strategy by keyword.
         threads: how many threads may be used; default one per processor.
@@ -71,6 +73,7 @@ def attention(
 
     Raises:
         ArgumentError: an argument does not fit; the message says which and why.
+        SpecError: arguments that do not go together, such as sinks with hard-max.
         PlanError: the forced strategy is not legal; the message has every reason.
 
     >>> import numpy as np
@@ -81,76 +84,125 @@ def attention(
     """
     from attnc_backends.numba.threads import resolve_threads
 
-    arrays = [as_array(x, name) for x, name in ((q, "q"), (k, "k"), (v, "v"))]
-    q, k, v = arrays
-    for name, array in zip("qkv", arrays, strict=True):
+    workers = resolve_threads(threads)
+    q, k, v = as_array(q, "q"), as_array(k, "k"), as_array(v, "v")
+    for name, array in (("q", q), ("k", k), ("v", v)):
         if array.ndim != 4:
             raise ArgumentError(f"{name} has shape {array.shape}; give [batch, heads, positions, width]")
     if scale is None:
         scale = 1.0 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
-    used_mask = None if mask is None else as_mask(mask)
-    used_bias = None if bias is None else as_bias(bias)
-    used_sinks = None if sinks is None else as_array(sinks, "sinks")
-    rule = _normalizer(normalizer, tie)
-    one_length = q.shape[2] == k.shape[2] and used_mask is not None and used_mask.needs_one_length
-    same_heads = q.shape[1] == k.shape[1]
-    key = (
-        *(x.dtype.name for x in arrays), q.shape[3], k.shape[3], v.shape[3], same_heads, one_length, rule, float(scale), softcap,
-        None if used_mask is None else used_mask.key, None if used_bias is None else used_bias.key,
-        None if used_sinks is None else pattern(used_sinks), bool(return_lse), strategy,
+    call = _Call(
+        q, k, v,
+        rule=_normalizer(normalizer, tie),
+        mask=None if mask is None else as_mask(mask),
+        scale=_number(scale, "scale"),
+        softcap=None if softcap is None else _number(softcap, "softcap"),
+        bias=None if bias is None else as_bias(bias),
+        sinks=None if sinks is None else as_array(sinks, "sinks"),
+        with_lse=bool(return_lse),
     )  # fmt: skip
-    builder = GraphBuilder("attention")
-    lowering = Lowering(builder)
-    length = Symbol("N")
-    keys = length if one_length else Symbol("M")
-    heads = Symbol("H")
-    key_heads = heads if same_heads else Symbol("G")
-    # First of all inputs, so that a mask or bias that does not fit is the one that is blamed.
-    inputs = [
-        builder.input(name, TensorType(dtype_of(x), (Symbol("B"), h, n, x.shape[3])))
-        for name, x, h, n in zip("qkv", arrays, (heads, key_heads, key_heads), (length, keys, keys), strict=True)
-    ]
-    options = {
-        "normalizer": rule, "scale": float(scale), "softcap": softcap,
-        "mask": Everything() if used_mask is None else used_mask.lower(_Renamed(lowering, one_length)),
-        "bias": () if used_bias is None else used_bias.lower(_Renamed(lowering, one_length)),
-        "sinks": None if used_sinks is None else lowering.input("sinks", used_sinks, (heads,) * used_sinks.ndim),
-    }  # fmt: skip
+    key = (call.key(), strategy)
+    graph, arrays = call.graph()
     with _lock:
-        found = _programs.get(key)
-        if found is not None:
+        program = _programs.get(key)
+        if program is not None:
             _programs.move_to_end(key)
-    if found is None:
-        results = builder.op(Attend, *inputs, results=2 if return_lse else 1, **options)
-        graph = builder.build(*(results if isinstance(results, tuple) else (results,)))
-        found = compile_spec(Module((graph,)), strategy=strategy), tuple(lowering.arrays)
+    if program is None:
+        program = compile_spec(Module((graph,)), strategy=strategy)
         with _lock:
-            _programs[key] = found
+            _programs[key] = program
             if len(_programs) > MAX_PROGRAMS:
                 _programs.popitem(last=False)
-    program, _ = found
-    results = program._executable.run("attention", {**lowering.arrays, "q": q, "k": k, "v": v}, resolve_threads(threads))
-    return results[0] if len(results) == 1 else results
+    return program.run(_GRAPH, arrays, threads=workers)
 
 
-class _Renamed(Lowering):
-    """A lowering in which keys and queries have one length: `M` is `N`."""
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of one call, checked one by one."""
 
-    def __init__(self, inner: Lowering, one_length: bool) -> None:
-        super().__init__(inner.builder, inner.arrays)
-        self.one_length = one_length
+    q: Array
+    k: Array
+    v: Array
+    rule: Normalizer
+    mask: Mask | None
+    scale: float
+    softcap: float | None
+    bias: Bias | None
+    sinks: Array | None
+    with_lse: bool
 
-    def input(self, stem: str, array: Array, shape: tuple[Dim, ...]) -> Any:
-        if self.one_length:
-            shape = tuple(Symbol("N") if d == Symbol("M") else d for d in shape)
-        return super().input(stem, array, shape)
+    @property
+    def one_length(self) -> bool:
+        """Whether keys and queries are as many and the mask depends on it; else their lengths may differ."""
+        return self.mask is not None and self.mask.needs_one_length and self.q.shape[2] == self.k.shape[2]
+
+    @property
+    def same_heads(self) -> bool:
+        """Whether every query head has a key head of its own."""
+        return bool(self.q.shape[1] == self.k.shape[1])
+
+    def key(self) -> tuple[Any, ...]:
+        """Equal for calls that make the same graph."""
+        return (
+            *((x.dtype.name, x.shape[3]) for x in (self.q, self.k, self.v)),
+            self.one_length,
+            self.same_heads,
+            self.rule,
+            self.scale.hex(),
+            self.softcap,
+            self.mask.key if self.mask is not None else None,
+            self.bias.key if self.bias is not None else None,
+            pattern(self.sinks) if self.sinks is not None else None,
+            self.with_lse,
+        )
+
+    def graph(self) -> tuple[Graph, dict[str, Array]]:
+        """The graph of this kind of call, and the arrays of this call by input name."""
+        low = Lowering(GraphBuilder(_GRAPH), one_length=self.one_length)
+        heads, queries, keys = Symbol("H"), Symbol("N"), Symbol("M")
+        key_heads = heads if self.same_heads else Symbol("G")
+        # First of all inputs, so that a mask or bias that does not fit is the one that is blamed.
+        operands = [
+            low.input(name, x, (Symbol("B"), h, n, x.shape[3]), numbered=False)
+            for name, x, h, n in (
+                ("q", self.q, heads, queries),
+                ("k", self.k, key_heads, keys),
+                ("v", self.v, key_heads, keys),
+            )
+        ]
+        results = low.builder.op(
+            Attend,
+            *operands,
+            results=2 if self.with_lse else 1,
+            normalizer=self.rule,
+            mask=Everything() if self.mask is None else self.mask.lower(low),
+            scale=self.scale,
+            softcap=self.softcap,
+            bias=() if self.bias is None else self.bias.lower(low),
+            sinks=None if self.sinks is None else low.input("sinks", self.sinks, (heads,) * self.sinks.ndim),
+        )
+        outputs = results if isinstance(results, tuple) else (results,)
+        return low.builder.build(*outputs), low.arrays
+
+
+def _number(value: Any, what: str) -> float:
+    """A Python or NumPy number as a double."""
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"{what} is {value!r:.60}; give a number") from None
 
 
 def _normalizer(normalizer: str | TopK, tie: str | None) -> Normalizer:
     """The IR's normaliser; a tie rule is required where it matters, and refused where it means nothing."""
     if isinstance(normalizer, TopK):
         if tie not in ("first", "last"):
-            raise ArgumentError(f"topk needs tie='first' or tie='last' (which of equal scores are taken at the cut), got {tie!r:.60}")
+            raise ArgumentError(
+                f"topk needs tie='first' or tie='last', got {tie!r:.60}: "
+                "it says which of equal scores are taken at the cut"
+            )
         return IrTopK(normalizer.k, Cut(tie))
     if normalizer == "hardmax":
         if tie not in _TIES:
@@ -166,6 +218,3 @@ def _normalizer(normalizer: str | TopK, tie: str | None) -> Normalizer:
     if tie is not None:
         raise ArgumentError(f"{normalizer} has no ties to break; leave tie out")
     return simple[normalizer]
-
-
-__all__ = ["attention"]

@@ -220,7 +220,9 @@ class Plan:
 
     def with_notes(self, notes: Mapping[str, tuple[str, ...]]) -> Plan:
         """The plan with what a backend has to say about nodes, by `graph.result`."""
-        nodes = tuple(replace(n, notes=(*n.notes, *notes.get(f"{n.graph}.{n.result}", ()))) for n in self.nodes)
+        nodes = tuple(
+            replace(n, notes=(*n.notes, *notes.get(f"{n.graph}.{n.result}", ()))) for n in self.nodes
+        )
         return replace(self, nodes=nodes)
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from attnc.passes import Pass, SelectStrategy
 from attnc.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from attnc.plan import Plan
 from attnc_backends.interface import Emitted, Executable
-from attnc_backends.interface import backend as find_backend
 from attnc_backends.interface import State as BackendState
+from attnc_backends.interface import backend as find_backend
 from attnc_ir.arguments import Signature
 from attnc_ir.attributes.strategy import Strategy
 from attnc_ir.errors import ArgumentError, StateError
@@ -31,7 +31,9 @@ Spec = Module | str | os.PathLike[str]
 
 
 def read_spec(spec: Spec) -> Module:
-    """A module as it is, the text of one, or the path of a file with one. A string with a brace or a line break is text."""
+    """A module as it is, the text of one, or the path of a file with one. A string with a brace or a line
+    break is text.
+    """
     if isinstance(spec, Module):
         verify(spec)
         return spec
@@ -45,8 +47,16 @@ def read_spec(spec: Spec) -> Module:
 def passes_for(
     pipeline: str | Iterable[Pass] | None, strategy: str | Strategy | None, sizes: Mapping[str, int] | None
 ) -> tuple[Pass, ...]:
-    """The passes to run: the default pipeline or the given one, which always ends in a choice of strategies."""
-    passes = parse_pipeline(DEFAULT_PIPELINE) if pipeline is None else parse_pipeline(pipeline) if isinstance(pipeline, str) else tuple(pipeline)
+    """The passes to run: the default pipeline or the given one, which always ends in a choice of
+    strategies.
+    """
+    passes = (
+        parse_pipeline(DEFAULT_PIPELINE)
+        if pipeline is None
+        else parse_pipeline(pipeline)
+        if isinstance(pipeline, str)
+        else tuple(pipeline)
+    )
     if not any(isinstance(p, SelectStrategy) for p in passes):
         passes = (*passes, SelectStrategy())
     keyword = strategy.keyword if isinstance(strategy, Strategy) else strategy
@@ -90,17 +100,28 @@ def compile_spec(
     chosen = find_backend(backend)
     module = read_spec(spec)
     stages = [("input", module)]
-    manager = PassManager.of(passes_for(pipeline, strategy, sizes), on_stage=lambda name, m: stages.append((name, m)))
+    manager = PassManager.of(
+        passes_for(pipeline, strategy, sizes), on_stage=lambda name, m: stages.append((name, m))
+    )
     run = manager.run(module)
     emitted = chosen.emit(run.module)
-    return Program(module, run.module, run.plan.with_notes(emitted.notes), run.records, stages, emitted, chosen.build(emitted), threads)
+    return Program(
+        module,
+        run.module,
+        run.plan.with_notes(emitted.notes),
+        run.records,
+        stages,
+        emitted,
+        chosen.build(emitted),
+        threads,
+    )
 
 
 class Program:
     """A compiled module. Call a graph by name with arrays, positional in the order of its inputs or by name.
 
-    `program("g", q, k, v)`, `program.g(q, k=k, v=v)` and `program["g"](...)` are the same. One output comes as an array,
-    several as a tuple. Results are new arrays; arguments are never written to.
+    `program("g", q, k, v)`, `program.g(q, k=k, v=v)` and `program["g"](...)` are the same. One output comes
+    as an array, several as a tuple. Results are new arrays; arguments are never written to.
     """
 
     def __init__(
@@ -146,18 +167,26 @@ class Program:
             return arrays
         names = [v.name for v in graph.inputs]
         if len(args) > len(names):
-            raise ArgumentError(f"graph @{graph.name} takes {len(names)} array(s) ({', '.join(names)}), got {len(args)}")
+            raise ArgumentError(
+                f"graph @{graph.name} takes {len(names)} array(s) ({', '.join(names)}), got {len(args)}"
+            )
         twice = [n for n in names[: len(args)] if n in arrays]
         if twice:
             raise ArgumentError(f"graph @{graph.name}: argument {twice[0]} is given by position and by name")
         return {**dict(zip(names, args, strict=False)), **arrays}
 
     def __call__(self, graph: str, /, *args: object, **arrays: object) -> Any:
-        """Run a stateless graph; a stateful one runs from an empty state over arrays with a leading axis of positions."""
+        """Run a stateless graph; a stateful one runs from an empty state over arrays with a leading axis of
+        positions.
+        """
         found = self._graph(graph)
         if found.is_stateful:
             return self.extend(self.state(graph), *args, **arrays)
-        return _unwrapped(self._executable.run(found.name, self._named(found, args, arrays), self.threads))
+        return self.run(found.name, self._named(found, args, arrays))
+
+    def run(self, graph: str, arrays: Mapping[str, object], *, threads: int | None = None) -> Any:
+        """Run a stateless graph on arrays by name, with `threads` instead of the program's own number."""
+        return _unwrapped(self._executable.run(graph, arrays, threads or self.threads))
 
     def __getitem__(self, graph: str) -> GraphCall:
         return GraphCall(self, self._graph(graph).name)
@@ -172,13 +201,15 @@ class Program:
     def state(self, graph: str | None = None, /, **dims: int) -> State:
         """An empty state of a stateful graph (of the only one, when no name is given).
 
-        `dims` are the sizes of the symbolic dimensions among its caches' heads, as in `program.state("memory", H=4)`. Sizes
-        left out are learned from the first step.
+        `dims` are the sizes of the symbolic dimensions among its caches' heads, as in
+        `program.state("memory", H=4)`. Sizes left out are learned from the first step.
         """
         if graph is None:
             stateful = [g.name for g in self.module if g.is_stateful]
             if len(stateful) != 1:
-                raise ArgumentError(f"which graph? stateful ones: {', '.join('@' + n for n in stateful) or 'none'}")
+                raise ArgumentError(
+                    f"which graph? stateful ones: {', '.join('@' + n for n in stateful) or 'none'}"
+                )
             graph = stateful[0]
         return State(self, self._graph(graph), dims)
 
@@ -187,7 +218,9 @@ class Program:
         return state._advance(self, args, arrays, single=True)
 
     def extend(self, state: State, /, *args: object, **arrays: object) -> Any:
-        """Take many positions: every array has a leading axis of positions, and so has every result. All or nothing."""
+        """Take many positions: every array has a leading axis of positions, and so has every result. All or
+        nothing.
+        """
         return state._advance(self, args, arrays, single=False)
 
     # --- inspection ---
@@ -195,10 +228,14 @@ class Program:
     @property
     def stages(self) -> tuple[str, ...]:
         """What `ir` accepts: `input`, the passes that ran, `canonical`, `planned`."""
-        return tuple(dict.fromkeys(["input", *(name for name, _ in self._stages[1:]), "canonical", "planned"]))
+        return tuple(
+            dict.fromkeys(["input", *(name for name, _ in self._stages[1:]), "canonical", "planned"])
+        )
 
     def ir(self, stage: str = "planned") -> str:
-        """The module as text at a stage: `input`, `canonical`, `planned`, or after a pass (the last run of it)."""
+        """The module as text at a stage: `input`, `canonical`, `planned`, or after a pass (the last run of
+        it).
+        """
         if stage == "planned":
             return format_module(self.module)
         names = [name for name, _ in self._stages]
@@ -249,7 +286,8 @@ class GraphCall:
 
 
 class State:
-    """The caches of one stateful graph: everything that earlier steps appended. `len(state)` is the number of steps taken.
+    """The caches of one stateful graph: everything that earlier steps appended. `len(state)` is the number of
+    steps taken.
 
     A state serves one thread at a time; two threads take one each.
     """
@@ -264,8 +302,12 @@ class State:
         wanted = {d.name for cache in graph.caches for d in cache.heads if isinstance(d, Symbol)}
         unknown = [name for name in dims if name not in wanted]
         if unknown:
-            known = suggest(unknown[0], sorted(wanted)) if wanted else "its caches have no symbolic dimensions"
-            raise ArgumentError(f"graph @{graph.name}: {unknown[0]!r:.60} is no dimension of its caches' heads; {known}")
+            known = (
+                suggest(unknown[0], sorted(wanted)) if wanted else "its caches have no symbolic dimensions"
+            )
+            raise ArgumentError(
+                f"graph @{graph.name}: {unknown[0]!r:.60} is no dimension of its caches' heads; {known}"
+            )
         if wanted == set(dims):
             self._inner = program._executable.state(graph.name, self._dims)
 
@@ -279,8 +321,8 @@ class State:
         """Forget every step from `length` on. Takes time in proportion to the steps that stay."""
         if self._inner is not None:
             self._inner.truncate(length)
-        elif length != 0:
-            raise ArgumentError(f"cannot truncate to {length!r:.60}: the state has 0 steps")
+        elif isinstance(length, bool) or not isinstance(length, int) or length < 0:
+            raise ArgumentError(f"cannot truncate to {length!r:.60}; give a number of steps from 0 up")
 
     def fork(self) -> State:
         """An independent copy."""
@@ -288,7 +330,9 @@ class State:
         other._inner = None if self._inner is None else self._inner.fork()
         return other
 
-    def _advance(self, program: Program, args: tuple[object, ...], arrays: Mapping[str, object], *, single: bool) -> Any:
+    def _advance(
+        self, program: Program, args: tuple[object, ...], arrays: Mapping[str, object], *, single: bool
+    ) -> Any:
         if program is not self._program:
             raise StateError("this state belongs to another program; make one with this program's state()")
         named = program._named(self._graph, args, arrays)

@@ -32,7 +32,9 @@ def at(arrays, t):
 
 
 @pytest.mark.parametrize("normalizer", [FIRST, LAST, MEAN, Softmax(), Mean()])
-@pytest.mark.parametrize("mask", [None, Window(2, 0), Prefix(3), Causal(-1), Causal(Corner.BOTTOM_RIGHT)])
+@pytest.mark.parametrize(
+    "mask", [None, Window(2, 0), Prefix(3), Causal(-1), Window(1, 0, Corner.BOTTOM_RIGHT)]
+)
 def test_steps_give_the_rows_of_causal_attention(normalizer, mask):
     arrays = steps(6, heads=2)
     attributes = {} if mask is None else {"mask": mask}

@@ -278,6 +278,11 @@ def test_unreadable(tmp_path: Path, name: str, reason: str) -> None:
         load(tmp_path / name)
 
 
+def test_not_a_path() -> None:
+    with pytest.raises(ArgumentError, match="needs its path, not bytes"):
+        load(b"name.attn")
+
+
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.attn"
     path.write_text(SPEC, encoding="utf-8")

@@ -14,7 +14,11 @@ def body(text, pipeline="canonicalize,dce"):
     """The ops after canonicalisation, as text, and the statistics."""
     module, counts = apply(pipeline, text)
     lines = [line.strip() for line in format_module(module).splitlines()]
-    return [line for line in lines if line.startswith(("%", "return")) and "=" in line or line.startswith("return")], counts
+    return [
+        line
+        for line in lines
+        if (line.startswith(("%", "return")) and "=" in line) or line.startswith("return")
+    ], counts
 
 
 def mask_text(node):

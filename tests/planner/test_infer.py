@@ -89,7 +89,13 @@ def test_elementwise_broadcast_concat_and_constants():
 def test_declared_results_tell_sizes_too():
     types, _, graph = inputs("graph @g(%a: f64[? x ?]) -> f64[K x 2] { %b = neg %a  return %b }")
     assert types == {"a": "f64[K x 2]"}
-    assert "-> f64[K x 2]" in format_module(parse(format_module(apply("infer", "graph @g(%a: f64[? x ?]) -> f64[K x 2] { %b = neg %a  return %b }")[0])))
+    assert "-> f64[K x 2]" in format_module(
+        parse(
+            format_module(
+                apply("infer", "graph @g(%a: f64[? x ?]) -> f64[K x 2] { %b = neg %a  return %b }")[0]
+            )
+        )
+    )
     assert graph.outputs[0].tensor.shape[1] == 2
 
 

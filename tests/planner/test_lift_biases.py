@@ -17,7 +17,18 @@ TEXT = """graph @g(%q: {t}[{h}N x {d}], %k: {t}[{h}{m} x {d}], %v: {t}[{h}{m} x 
 }}"""
 
 
-def spec(bias="alibi(%slopes)", *, norm="hardmax(last)", h="2 x ", m="M", d=1, t="f64", s="0.5, -1", more="", lse=""):
+def spec(
+    bias="alibi(%slopes)",
+    *,
+    norm="hardmax(last)",
+    h="2 x ",
+    m="M",
+    d=1,
+    t="f64",
+    s="0.5, -1",
+    more="",
+    lse="",
+):
     return TEXT.format(bias=bias, norm=norm, h=h, m=m, d=d, t=t, s=s, n=len(s.split(",")), more=more, lse=lse)
 
 
@@ -87,7 +98,11 @@ def test_the_width_to_lift_to_is_an_option():
 
 
 def test_a_slope_of_zero_needs_no_dimension():
-    node, counts = lifted(spec("alibi(%slopes)", s="0.5, 0.5").replace("alibi(%slopes)", "alibi(%slopes) + expression(-0.5 * j)"))
+    node, counts = lifted(
+        spec("alibi(%slopes)", s="0.5, 0.5").replace(
+            "alibi(%slopes)", "alibi(%slopes) + expression(-0.5 * j)"
+        )
+    )
     assert (node.bias, node.geometry.key_width) == ((), 1)
     assert counts == {"dropped-zero-slope": 1}
 
@@ -103,7 +118,12 @@ def test_a_scale_that_divides_exactly_is_kept_until_scores_are_simplified():
 @settings(max_examples=80)
 @given(
     bias=st.sampled_from(
-        ["alibi(%slopes)", "expression(0.5 * j)", "expression((i - j) / 4 + 3 * h)", "alibi(%slopes) + expression(2 * j - i)"]
+        [
+            "alibi(%slopes)",
+            "expression(0.5 * j)",
+            "expression((i - j) / 4 + 3 * h)",
+            "alibi(%slopes) + expression(2 * j - i)",
+        ]
     ),
     tie=st.sampled_from(["first", "last", "mean"]),
     scale=st.sampled_from(["1.0", "0.5", "-2.0", "-1.0"]),
@@ -128,7 +148,9 @@ def test_lifting_changes_no_bit(bias, tie, scale, rank, dtype, n, m, data):
     if q.size and data.draw(st.booleans()):
         q.flat[0] = data.draw(st.sampled_from([np.inf, -np.inf, np.nan]))
     arrays = {"q": q, "k": integers(data.draw, *key_shape, m, 1), "v": integers(data.draw, *key_shape, m, 1)}
-    arrays = {name: array.astype({"f64": np.float64, "f32": np.float32}[dtype]) for name, array in arrays.items()}
+    arrays = {
+        name: array.astype({"f64": np.float64, "f32": np.float32}[dtype]) for name, array in arrays.items()
+    }
     node, _ = lifted(text)
     assert not node.bias
     assert_same_meaning(text, "lift-biases", arrays)

@@ -55,7 +55,11 @@ def test_a_run_reports_what_was_decided_and_what_changed():
         ("dce", {"removed-op": 1}, True),
         ("canonicalize", {}, False),
     ]
-    assert run.statistics == {"canonicalize": {"dropped-identity": 1}, "cse": {"merged-op": 1}, "dce": {"removed-op": 1}}
+    assert run.statistics == {
+        "canonicalize": {"dropped-identity": 1},
+        "cse": {"merged-op": 1},
+        "dce": {"removed-op": 1},
+    }
     assert set(run.seconds) == {"canonicalize", "cse", "dce"}
     assert [type(op) for op in run.module["g"].ops] == [Neg, type(run.module["g"].ops[1])]
 
@@ -78,7 +82,9 @@ def test_every_dump_is_an_input_and_its_header_runs_the_rest():
 
 def test_stages_are_shown_whether_or_not_they_changed_anything():
     stages = []
-    manager = PassManager.of("cse,cse", on_stage=lambda name, module: stages.append((name, len(module["g"].ops))))
+    manager = PassManager.of(
+        "cse,cse", on_stage=lambda name, module: stages.append((name, len(module["g"].ops)))
+    )
     manager.run(parse(TEXT))
     assert stages == [("cse", 5), ("cse", 5)]
 

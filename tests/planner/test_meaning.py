@@ -8,7 +8,16 @@ from attnc.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from attnc_ir.text import format_module, parse
 from planner_graphs import apply, arithmetic, assert_same_meaning, outcome, stateful, stateless
 
-EXACT = ["infer", "canonicalize", "simplify-masks", "lift-biases{max-width=3}", "cse", "dce", "share-caches", "select-strategy"]
+EXACT = [
+    "infer",
+    "canonicalize",
+    "simplify-masks",
+    "lift-biases{max-width=3}",
+    "cse",
+    "dce",
+    "share-caches",
+    "select-strategy",
+]
 HARD = ["hardmax(first)", "hardmax(last)", "hardmax(mean)"]
 
 

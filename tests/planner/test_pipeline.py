@@ -8,7 +8,9 @@ from attnc_ir.errors import PipelineError
 
 
 def test_a_pipeline_is_a_list_of_constructor_calls():
-    text = "canonicalize, lift-biases{max-width=3},\n  select-strategy{machine=flat, assume=64, N=65536, c=10}"
+    text = (
+        "canonicalize, lift-biases{max-width=3},\n  select-strategy{machine=flat, assume=64, N=65536, c=10}"
+    )
     assert parse_pipeline(text) == (
         Canonicalize(),
         LiftBiases(max_width=3),
@@ -36,7 +38,9 @@ steps = st.one_of(
         words,
         words,
         st.integers(0, 2**40),
-        st.dictionaries(st.sampled_from(["N", "M", "B", "cache_1"]), st.integers(0, 2**40)).map(lambda d: tuple(d.items())),
+        st.dictionaries(st.sampled_from(["N", "M", "B", "cache_1"]), st.integers(0, 2**40)).map(
+            lambda d: tuple(d.items())
+        ),
     ),
 )
 
@@ -83,7 +87,6 @@ def test_a_wrong_pipeline_is_shown_with_its_place(text, expected):
 def test_any_text_is_a_pipeline_or_a_pipeline_error(text):
     try:
         passes = parse_pipeline(text)
-    except PipelineError as error:
-        assert "pipeline" in str(error)
-    else:
-        assert parse_pipeline(format_pipeline(passes)) == passes
+    except PipelineError:
+        return
+    assert parse_pipeline(format_pipeline(passes)) == passes

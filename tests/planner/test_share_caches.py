@@ -231,7 +231,13 @@ def test_shared_caches_answer_as_two_did(tie, other, rule, steps, before, data):
 
 
 @settings(max_examples=60)
-@given(tie=ties, empty=st.sampled_from(["zero", "error"]), n=st.integers(0, 3), m=st.integers(0, 4), data=st.data())
+@given(
+    tie=ties,
+    empty=st.sampled_from(["zero", "error"]),
+    n=st.integers(0, 3),
+    m=st.integers(0, 4),
+    data=st.data(),
+)
 def test_shared_nodes_answer_as_two_did(tie, empty, n, m, data):
     attributes = f"{{normalizer = hardmax({tie}), mask = causal(bottom_right), empty = {empty}}}"
     text = f"""graph @g(%q: f64[2 x N x 2], %k: f64[1 x M x 2], %v: f64[1 x M x 1], %w: f64[1 x M x 2]) {{
@@ -240,7 +246,10 @@ def test_shared_nodes_answer_as_two_did(tie, empty, n, m, data):
       %r = concat %p, %o, %p
       return %r, %o
     }}"""
-    arrays = {"q": integers(data.draw, 2, n, 2), **{x: integers(data.draw, 1, m, w) for x, w in (("k", 2), ("v", 1), ("w", 2))}}
+    arrays = {
+        "q": integers(data.draw, 2, n, 2),
+        **{x: integers(data.draw, 1, m, w) for x, w in (("k", 2), ("v", 1), ("w", 2))},
+    }
     graph, _ = changed("share-caches", text)
     assert count(graph, Attend) == 1
     assert_same_meaning(text, "share-caches", arrays)

@@ -168,7 +168,12 @@ def test_decisions_are_counted():
           return %o
         }""",
     )
-    assert counts == {"merged-terms": 2, "dropped-vacuous-term": 1, "dropped-neutral-term": 1, "recognised-predicate": 1}
+    assert counts == {
+        "merged-terms": 2,
+        "dropped-vacuous-term": 1,
+        "dropped-neutral-term": 1,
+        "recognised-predicate": 1,
+    }
 
 
 def allowed(node, mask, sizes, arrays):
@@ -187,14 +192,23 @@ ARRAYS = {
 
 
 @settings(max_examples=400)
-@given(mask=masks(), n=st.integers(0, 4), m=st.integers(0, 5), open_rows=st.booleans(), open_keys=st.booleans(), data=st.data())
+@given(
+    mask=masks(),
+    n=st.integers(0, 4),
+    m=st.integers(0, 5),
+    open_rows=st.booleans(),
+    open_keys=st.booleans(),
+    data=st.data(),
+)
 def test_the_same_positions_are_allowed(mask, n, m, open_rows, open_keys, data):
     rows, keys = "N" if open_rows else n, "M" if open_keys else m
     extra = f", %allowed: bool[{rows} x {keys}], %ids: i64[{rows}], %key_ids: i64[{keys}]"
     graph, node = node_of(mask, rows, keys, extra)
     arrays = {
         **ARRAYS,
-        "allowed": np.array(data.draw(st.lists(st.booleans(), min_size=n * m, max_size=n * m)), bool).reshape(n, m),
+        "allowed": np.array(data.draw(st.lists(st.booleans(), min_size=n * m, max_size=n * m)), bool).reshape(
+            n, m
+        ),
         "ids": np.array(data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int64),
         "key_ids": np.array(data.draw(st.lists(st.integers(0, 1), min_size=m, max_size=m)), np.int64),
     }
@@ -213,7 +227,13 @@ def test_the_same_positions_are_allowed_in_a_step(mask, m):
 offsets = st.integers(-6, 6)
 
 
-@given(low=st.none() | offsets, high=st.none() | offsets, n=st.integers(1, 5), m=st.integers(1, 5), bottom=st.booleans())
+@given(
+    low=st.none() | offsets,
+    high=st.none() | offsets,
+    n=st.integers(1, 5),
+    m=st.integers(1, 5),
+    bottom=st.booleans(),
+)
 def test_a_band_is_written_as_a_mask_that_reads_as_the_band(low, high, n, m, bottom):
     _, node = node_of("everything", n, m)
     mask = Band(bottom, low, high).mask(diagonals(node, bottom_right=bottom))

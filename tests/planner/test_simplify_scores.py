@@ -121,7 +121,9 @@ def test_rounding_that_was_traded_is_said_in_the_plan():
 @settings(max_examples=60)
 @given(
     normalizer=st.sampled_from(["softmax", "topk(2, first)", "hardmax(mean)", "mean"]),
-    shift=st.sampled_from(["expression(0.5 * h - 3)", "expression(i * 7)", "expression(200.0)", "tensor(%shift)"]),
+    shift=st.sampled_from(
+        ["expression(0.5 * h - 3)", "expression(i * 7)", "expression(200.0)", "tensor(%shift)"]
+    ),
     data=st.data(),
 )
 def test_shifted_rows_give_what_they_gave(normalizer, shift, data):
@@ -130,5 +132,9 @@ def test_shifted_rows_give_what_they_gave(normalizer, shift, data):
       %o = attend %q, %k, %v {{normalizer = {normalizer}, bias = {shift} + expression(0.5 * j), mask = causal(0)}}
       return %o
     }}"""
-    arrays = {"q": integers(data.draw, 2, 3, 2), "k": integers(data.draw, 2, 4, 2), "v": integers(data.draw, 2, 4, 1)}
+    arrays = {
+        "q": integers(data.draw, 2, 3, 2),
+        "k": integers(data.draw, 2, 4, 2),
+        "v": integers(data.draw, 2, 4, 1),
+    }
     assert_same_meaning(text, "simplify-scores", arrays, rtol=1e-12)

@@ -1,8 +1,9 @@
-"""How generated code reaches values: addresses, byte strides and sizes in the frame, loads and stores by element type.
+"""How generated code reaches values: addresses, byte strides and sizes in the frame, loads and stores by
+element type.
 
-Slots of a graph's frame: `v_NAME` the address of a value, `t_NAME` its byte stride from one step to the next (stateful
-graphs), `sK_NAME` its byte stride along axis K, `d_NAME` the size of a symbolic dimension. What varies stands in front, so
-that no name of a value, whatever its ending, can meet another slot.
+Slots of a graph's frame: `v_NAME` the address of a value, `t_NAME` its byte stride from one step to the next
+(stateful graphs), `sK_NAME` its byte stride along axis K, `d_NAME` the size of a symbolic dimension. What
+varies stands in front, so that no name of a value, whatever its ending, can meet another slot.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ DTYPE_CODES = {DType.F64: 0, DType.F32: 1, DType.BF16: 2, DType.F16: 3}
 
 
 def load(dtype: DType, address: str) -> str:
-    """An expression for the element at `address`: f32 for narrow floats, int64 for integers, a bool for bool."""
+    """An expression for the element at `address`: f32 for narrow floats, int64 for integers, a bool for
+    bool.
+    """
     return _LOADS[dtype].format(address)
 
 
@@ -96,12 +99,17 @@ class GraphContext:
         return self.dim(f, value.tensor.shape[axis])
 
     def element(self, f: Function, value: Value, indices: list[str]) -> str:
-        """The address of an element. `indices` has one expression per axis, counted from the last when fewer are needed.
+        """The address of an element. `indices` has one expression per axis, counted from the last when fewer
+        are needed.
 
         Axes of size 1 do not move, which is how operands broadcast.
         """
         shape = value.tensor.shape
         used = indices[len(indices) - len(shape) :] if shape else []
         terms = [self.address(f, value)]
-        terms += [f"{index} * {self.stride(f, value, axis)}" for axis, index in enumerate(used) if shape[axis] != 1 and index != "0"]
+        terms += [
+            f"{index} * {self.stride(f, value, axis)}"
+            for axis, index in enumerate(used)
+            if shape[axis] != 1 and index != "0"
+        ]
         return " + ".join(terms)

@@ -18,7 +18,9 @@ class NumbaBackend:
     def emit(self, module: Module) -> Emitted:
         """The module's source, and what its nodes do beyond their strategies' names."""
         programs = _programs(module)
-        notes = {f"{p.graph.name}.{name}": texts for p in programs for name, texts in p.notes.items() if texts}
+        notes = {
+            f"{p.graph.name}.{name}": texts for p in programs for name, texts in p.notes.items() if texts
+        }
         return Emitted(module, emit_source(programs), notes)
 
     def build(self, emitted: Emitted) -> NumbaExecutable:

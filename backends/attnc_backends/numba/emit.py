@@ -1,8 +1,9 @@
-"""A planned module as one Python source file: runtime pieces, then each graph's functions and its compiled entry.
+"""A planned module as one Python source file: runtime pieces, then each graph's functions and its compiled
+entry.
 
-The entry of a stateless graph is `entry(frame, op, worker, workers, scratch)`: one op, one worker's share. The entry of a stateful
-graph is `entry(frame, command, a, b, scratch)`: see `Command`. Both take and return int64 only and allocate nothing, so
-that they can be compiled without Python as they stand.
+The entry of a stateless graph is `entry(frame, op, worker, workers, scratch)`: one op, one worker's share.
+The entry of a stateful graph is `entry(frame, command, a, b, scratch)`: see `Command`. Both take and return
+int64 only and allocate nothing, so that they can be compiled without Python as they stand.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from attnc_backends.numba.shared import shared_intrinsics
 from attnc_backends.numba.source import RUNTIME_SLOT, Function
 from attnc_ir.ops import Append, AttentionOp
 
-ENTRY_DECORATOR = (
-    '@njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)'
-)
+ENTRY_DECORATOR = '@njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)'
 
 
 class Command(enum.IntEnum):
     """What a stateful entry is asked to do."""
 
     STEPS = 0
-    """Steps `a` to `b`, the first from op `resume` of the frame on; stops at trouble, with place and status in the frame."""
+    """Steps `a` to `b`, the first from op `resume` of the frame on; stops at trouble, with place and status
+    in the frame.
+    """
     HULL_BYTES = 1
     """Bytes of one hull of cache `b` for a capacity of `a` rows."""
     HULL_START = 2
@@ -55,10 +56,17 @@ def emit_source(programs: Sequence[GraphProgram]) -> str:
 
 def _pieces_used(text: str) -> set[str]:
     """The runtime pieces with a function or constant that `text` names."""
-    return {"memory", "scan"} | {piece for piece, marks in _MARKS.items() if any(mark in text for mark in marks)}
+    return {"memory", "scan"} | {
+        piece for piece, marks in _MARKS.items() if any(mark in text for mark in marks)
+    }
 
 
-_MARKS = {"exact": ("ACC_BYTES",), "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("), "held": ("held", "special_value(")}
+_MARKS = {
+    "tiles": ("tile_",),
+    "exact": ("ACC_BYTES",),
+    "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("),
+    "held": ("held", "special_value("),
+}
 
 
 def _call(program: GraphProgram, number: int, worker: str, workers: str, scratch: str) -> str:
@@ -74,7 +82,9 @@ def _entry(program: GraphProgram) -> str:
 
 def _stateless_entry(program: GraphProgram) -> str:
     lines = [ENTRY_DECORATOR, f"def {program.entry}(frame, op, worker, workers, scratch):"]
-    lines.append(f'    """One worker\'s share of one op of @{program.graph.name}; workers 0 asks for its scratch bytes."""')
+    lines.append(
+        f'    """One worker\'s share of one op of @{program.graph.name}; workers 0 asks for its scratch bytes."""'
+    )
     for number, op in enumerate(program.ops):
         lines.append(f"    if op == {number}:  # {op.mnemonic} -> {', '.join(str(r) for r in op.results)}")
         lines.append(f"        return {_call(program, number, 'worker', 'workers', 'scratch')}")
@@ -93,10 +103,14 @@ def _stateful_entry(program: GraphProgram) -> str:
             with f.block(f"if start <= {number}"):
                 f.line(f"status = {_call(program, number, '0', '1', 'scratch')}")
                 with f.block("if status != 0"):
-                    f.line(f"store_i64(frame + {place}, t)\nstore_i64(frame + {trouble}, {number})\nreturn status")
+                    f.line(
+                        f"store_i64(frame + {place}, t)\nstore_i64(frame + {trouble}, {number})\nreturn status"
+                    )
         f.line("start = 0")
     f.line("return 0")
-    e = Function(layout, program.entry, "command", "a", "b", "scratch", doc=f"the commands of @{program.graph.name}")
+    e = Function(
+        layout, program.entry, "command", "a", "b", "scratch", doc=f"the commands of @{program.graph.name}"
+    )
     with e.block(f"if command == {Command.STEPS.value}"):
         e.line(f"return g{index}_steps(frame, a, b, scratch)")
     for plan in program.caches:
@@ -109,7 +123,9 @@ def _stateful_entry(program: GraphProgram) -> str:
             with e.block(f"if command == {Command.HULL_START.value}"):
                 e.line(f"return {c}_start(frame, 0, a)")
             with e.block(f"if command == {Command.HULL_MOVE.value}"):
-                source, stride = (f"load_i64(frame + {8 * layout.slot(name)})" for name in ("move_from", "move_stride"))
+                source, stride = (
+                    f"load_i64(frame + {8 * layout.slot(name)})" for name in ("move_from", "move_stride")
+                )
                 e.line(f"return {c}_move(frame, 0, {source}, {stride}, a)")
             with e.block(f"if command == {Command.HULL_REFILL.value}"):
                 e.line(f"return {c}_refill(frame, 0, a, scratch)")

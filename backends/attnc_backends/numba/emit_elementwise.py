@@ -17,8 +17,12 @@ _INT_RANGE = {DType.I64: (-(2**63), 2**63), DType.I32: (-(2**31), 2**31)}
 
 
 def emit_elementwise(context: GraphContext, op: Op, name: str) -> str:
-    """The source of `name(frame, t, worker, workers)`, which computes `op`'s result. Returns 0; needs no scratch."""
-    f = context.function(name, "worker", "workers", doc=f"{op.mnemonic} -> {op.results[0]}: {op.results[0].type}")
+    """The source of `name(frame, t, worker, workers)`, which computes `op`'s result. Returns 0; needs no
+    scratch.
+    """
+    f = context.function(
+        name, "worker", "workers", doc=f"{op.mnemonic} -> {op.results[0]}: {op.results[0].type}"
+    )
     # Every op function answers workers == 0 with the scratch bytes it needs.
     with f.block("if workers == 0"):
         f.line("return 0")
@@ -58,7 +62,15 @@ def _element(context: GraphContext, f: Function, op: Op, result: Value, indices:
         case ops.Constant(values=(single,)):
             f.line(store(dtype, target, literal(single)))
         case ops.Constant():
-            f.line(store(dtype, target, load(DType.F64, f"{f.slot(constant_slot(op))} + 8 * ({_flat(context, f, result, indices)})")))
+            f.line(
+                store(
+                    dtype,
+                    target,
+                    load(
+                        DType.F64, f"{f.slot(constant_slot(op))} + 8 * ({_flat(context, f, result, indices)})"
+                    ),
+                )
+            )
         case ops.Iota(axis=axis):
             f.line(store(dtype, target, indices[axis % len(indices)]))
         case ops.Neg(x=x):
@@ -91,11 +103,15 @@ def _copy(context: GraphContext, f: Function, source: Value, result: Value, indi
 
 
 def _exact_element(context: GraphContext, f: Function, value: Value, indices: list[str]) -> str:
-    """The address of an element by its full index, axes of size 1 included: an offset into them is always 0 anyway."""
+    """The address of an element by its full index, axes of size 1 included: an offset into them is always 0
+    anyway.
+    """
     return context.element(f, value, indices)
 
 
-def _concat(context: GraphContext, f: Function, parts: tuple[Value, ...], result: Value, indices: list[str], axis: int) -> None:
+def _concat(
+    context: GraphContext, f: Function, parts: tuple[Value, ...], result: Value, indices: list[str], axis: int
+) -> None:
     start = 0
     itemsize = result.tensor.dtype.itemsize
     target = context.element(f, result, indices)

@@ -1,9 +1,9 @@
 """Dense hard-max and top-k: a scan over the keys that compares scores exactly.
 
-Every score comes as a double with an error bound; two scores whose intervals do not meet are ordered by the doubles. The few
-others are compared by error-free transforms, and if those are not exact either by a super-accumulator. A bias behind a
-softcap, or one computed in floats, can leave a near-tie that neither settles: such a row is marked and rational arithmetic
-decides it outside.
+Every score comes as a double with an error bound; two scores whose intervals do not meet are ordered by the
+doubles. The few others are compared by error-free transforms, and if those are not exact either by a
+super-accumulator. A bias behind a softcap, or one computed in floats, can leave a near-tie that neither
+settles: such a row is marked and rational arithmetic decides it outside.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _U = 2.0**-53
 
 
 def emit_exact_rows(node: Node) -> list[str]:
-    """`rows(first, last, scratch)` over single query rows, `blocks()` and `scratch()`; for hard-max and top-k."""
+    """`rows(first, last, scratch)` over single query rows, `blocks()` and `scratch()`; for hard-max and
+    top-k.
+    """
     parts = [node.allowed_function()] if node.has_residual else []
     if node.op.bias:
         parts.append(node.bounded_bias_function())
@@ -38,7 +40,9 @@ def _blocks(node: Node) -> str:
 
 
 def _scratch(node: Node) -> str:
-    f = node.function("scratch", doc="bytes of scratch per worker: accumulator, query row, and the positions that are held")
+    f = node.function(
+        "scratch", doc="bytes of scratch per worker: accumulator, query row, and the positions that are held"
+    )
     s = node.sizes(f)
     normalizer = node.op.normalizer
     held, doubles = "0", f"{s.d}"
@@ -79,9 +83,20 @@ def _classify(node: Node) -> str:
 
 
 def _bounded_score(node: Node) -> str:
-    """`bounded_score(b, h, i, j, k_row, query)`: a score, its error bound and its class, or (.., .., 3) for a removed key."""
+    """`bounded_score(b, h, i, j, k_row, query)`: a score, its error bound and its class, or (.., .., 3) for a
+    removed key.
+    """
     op = node.op
-    f = node.function("bounded_score", "b", "h", "i", "j", "k_row", "query", doc="score, error bound, class; class 3 is removed")
+    f = node.function(
+        "bounded_score",
+        "b",
+        "h",
+        "i",
+        "j",
+        "k_row",
+        "query",
+        doc="score, error bound, class; class 3 is removed",
+    )
     s = node.sizes(f)
     _, _, element = node.keys_at(f)
     key = node.key_dtype
@@ -107,8 +122,8 @@ def _bounded_score(node: Node) -> str:
         with f.block("if bias == -math.inf"):
             f.line("return 0.0, 0.0, 3")
         f.line("dot += bias\nsize += bias_size")
-    # Any order of n additions of rounded products is off by at most (n + 1) u times the sum of magnitudes, to first order; the
-    # slack covers the rest, and the last term what underflow can take away.
+    # Any order of n additions of rounded products is off by at most (n + 1) u times the sum of magnitudes, to
+    # first order; the slack covers the rest, and the last term what underflow can take away.
     scale = max(1.0, abs(op.scale))
     tiny = literal(scale * 5e-324 * 4 if scale < 1e300 else 1e-20)
     f.line(f"error += ({s.d} + {terms + 8}) * {_U!r} * size + ({s.d} + {terms + 1}) * {tiny}")
@@ -129,7 +144,14 @@ def _plain_dot(f: Function, width: str, key: str) -> None:
 def _exact_score(node: Node) -> str:
     """`exact_score(b, h, i, j)`: the score as a double, and whether that double is exactly the score."""
     op = node.op
-    f = node.function("exact_score", "b", "h", "i", "j", doc="a score by error-free transforms: its double, and whether that is all of it")
+    f = node.function(
+        "exact_score",
+        "b",
+        "h",
+        "i",
+        "j",
+        doc="a score by error-free transforms: its double, and whether that is all of it",
+    )
     q, k = _query_key(node, f)
     f.line("s, es = 0.0, 0.0")
     with f.block(f"for c in range({node.sizes(f).d})"):
@@ -149,13 +171,26 @@ def _exact_score(node: Node) -> str:
 
 
 def _compare(node: Node) -> str:
-    """`compare(b, h, i, j1, j2, acc)`: the sign of the difference of two real scores, or 2 when it is not settled."""
+    """`compare(b, h, i, j1, j2, acc)`: the sign of the difference of two real scores, or 2 when it is not
+    settled.
+    """
     op = node.op
-    f = node.function("compare", "b", "h", "i", "j1", "j2", "acc", doc="sign of score j1 less score j2, both real; 2 if unsettled")
+    f = node.function(
+        "compare",
+        "b",
+        "h",
+        "i",
+        "j1",
+        "j2",
+        "acc",
+        doc="sign of score j1 less score j2, both real; 2 if unsettled",
+    )
     if op.softcap is not None and op.bias:
         _compare_capped(node, f)
         return f.text()
-    f.line(f"s1, exact1 = {node.call('exact_score', 'b', 'h', 'i', 'j1')}\ns2, exact2 = {node.call('exact_score', 'b', 'h', 'i', 'j2')}")
+    f.line(
+        f"s1, exact1 = {node.call('exact_score', 'b', 'h', 'i', 'j1')}\ns2, exact2 = {node.call('exact_score', 'b', 'h', 'i', 'j2')}"
+    )
     with f.block("if exact1 and exact2"):
         f.line("return 1 if s1 > s2 else (-1 if s1 < s2 else 0)")
     if node.may_be_unsettled:
@@ -182,7 +217,9 @@ def _accumulate_scores(node: Node, f: Function) -> None:
 
 
 def _compare_capped(node: Node, f: Function) -> None:
-    """Equal arguments of tanh leave the biases to compare; anything else that the filter left open stays open."""
+    """Equal arguments of tanh leave the biases to compare; anything else that the filter left open stays
+    open.
+    """
     for j in ("j1", "j2"):
         with f.block(f"if {node.call('bounded_bias', 'b', 'h', 'i', j)}[2] != 0.0"):
             f.line("return 2")
@@ -232,8 +269,7 @@ def _row_start(node: Node, f: Function) -> None:
     f.line("count, bad, unsettled = 0, False, False")
     if node.op.lse is not None:
         f.line("lse_top, lse_total = -math.inf, 0.0")
-    keys, key_step, _ = node.keys_at(f)
-    f.line(f"keys = {keys}")
+    f.line(f"keys = {node.keys_at(f)[0]}")
 
 
 def _key_score(node: Node, f: Function) -> None:
@@ -242,7 +278,9 @@ def _key_score(node: Node, f: Function) -> None:
     if node.has_residual:
         with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
             f.line("continue")
-    f.line(f"s, e, kind = {node.call('bounded_score', 'b', 'h', 'i', 'j', f'keys + j * {key_step}', 'query')}")
+    f.line(
+        f"s, e, kind = {node.call('bounded_score', 'b', 'h', 'i', 'j', f'keys + j * {key_step}', 'query')}"
+    )
     with f.block("if kind == 3"):
         f.line("continue")
     f.line("count += 1")
@@ -251,7 +289,9 @@ def _key_score(node: Node, f: Function) -> None:
     if node.op.lse is not None:
         f.line(f"x = {node.call('float_score', 'b', 'h', 'i', 'j')}")
         with f.block("if x > lse_top"):
-            f.line("lse_total = lse_total * math.exp(lse_top - x) if lse_top > -math.inf else 0.0\nlse_top = x")
+            f.line(
+                "lse_total = lse_total * math.exp(lse_top - x) if lse_top > -math.inf else 0.0\nlse_top = x"
+            )
         with f.block("if lse_top > -math.inf and lse_top < math.inf"):
             f.line("lse_total += math.exp(x - lse_top)")
 
@@ -318,7 +358,9 @@ def _hardmax_rows(node: Node) -> str:
             _key_score(node, f)
             f.line("order = 1")
             with f.block("if best >= 0"):
-                f.line(f"order = {node.call('beats', 'b', 'h', 'i', 'j', 's', 'e', 'kind', 'best', 'best_s', 'best_e', 'best_kind', 'acc')}")
+                f.line(
+                    f"order = {node.call('beats', 'b', 'h', 'i', 'j', 's', 'e', 'kind', 'best', 'best_s', 'best_e', 'best_kind', 'acc')}"
+                )
             if node.may_be_unsettled:
                 with f.block("if order == 2"):
                     f.line("unsettled = True\ncontinue")
@@ -346,11 +388,17 @@ def _write_winner(node: Node, f: Function, tie: Tie) -> None:
     f.line(f"values = {values}")
     with f.block(f"for c in range({s.dv})"):
         if tie is not Tie.MEAN:
-            f.line(copy_element(dtype.itemsize, f"{out} + c * {step}", f"values + best * {value_step} + c * {element}"))
+            f.line(
+                copy_element(
+                    dtype.itemsize, f"{out} + c * {step}", f"values + best * {value_step} + c * {element}"
+                )
+            )
             return
         f.line("shared_acc_clear(frame, acc)\nkind = 0")
         with f.block("for place in range(ties)"):
-            f.line(f"x = {load_double(dtype, f'values + load_i64(held + 8 * place) * {value_step} + c * {element}')}")
+            f.line(
+                f"x = {load_double(dtype, f'values + load_i64(held + 8 * place) * {value_step} + c * {element}')}"
+            )
             f.line("kind = sum_class(kind, value_class(x))")
             with f.block("if kind == 0"):
                 f.line("shared_acc_add(frame, acc, x)")
@@ -362,7 +410,13 @@ def _topk_rows(node: Node) -> str:
     """The k best in a heap whose root is the worst of them; then a softmax over what is held."""
     normalizer = node.op.normalizer
     assert isinstance(normalizer, TopK)
-    f = node.function("rows", "first", "last", "scratch", doc=f"top-{normalizer.k}, ties {normalizer.tie.value}, one row at a time")
+    f = node.function(
+        "rows",
+        "first",
+        "last",
+        "scratch",
+        doc=f"top-{normalizer.k}, ties {normalizer.tie.value}, one row at a time",
+    )
     s = node.sizes(f)
     f.line(f"acc = scratch\nquery = acc + ACC_BYTES\nsums = query + 8 * {s.d}\nheld = sums + 8 * {s.dv}")
     f.line(f"most = min({normalizer.k}, {s.nk})")
@@ -407,7 +461,8 @@ def _topk_rows(node: Node) -> str:
             if node.may_be_unsettled:
                 with f.block("if order == 2"):
                     f.line("unsettled = True\ncontinue")
-            # Keys come in increasing position, so an equal one replaces the root only where later positions are preferred.
+            # Keys come in increasing position, so an equal one replaces the root only where later positions
+            # are preferred.
             keeps = "order <= 0" if normalizer.tie is Cut.FIRST else "order < 0"
             with f.block(f"if {keeps}"):
                 f.line("continue")
@@ -445,6 +500,8 @@ def _write_topk(node: Node, f: Function) -> None:
         f.line("weight = math.exp(load_f64(held + 24 * place + 8) - top)\ntotal += weight")
         f.line(f"row = values + load_i64(held + 24 * place) * {value_step}")
         with f.block(f"for c in range({s.dv})"):
-            f.line(f"store_f64(sums + 8 * c, load_f64(sums + 8 * c) + weight * {load_double(dtype, f'row + c * {element}')})")
+            f.line(
+                f"store_f64(sums + 8 * c, load_f64(sums + 8 * c) + weight * {load_double(dtype, f'row + c * {element}')})"
+            )
     with f.block(f"for c in range({s.dv})"):
         f.line(store(dtype, f"{out} + c * {step}", "load_f64(sums + 8 * c) / total"))

@@ -1,7 +1,8 @@
 """Code for expressions over `b, h, i, j`: statements that leave the value in a local name.
 
-Under an exact normaliser a float comes with a bound of its rounding error, carried by error-free transforms: an error of
-exactly 0 says that the double is the real number. Conditional parts are evaluated only where they are taken.
+Under an exact normaliser a float comes with a bound of its rounding error, carried by error-free transforms:
+an error of exactly 0 says that the double is the real number. Conditional parts are evaluated only where they
+are taken.
 """
 
 from __future__ import annotations
@@ -30,14 +31,21 @@ from attnc_ir.expr import (
 )
 from attnc_ir.types import DType
 
-_MATH = {UnaryOp.EXP: "exp_ieee", UnaryOp.LOG: "log_ieee", UnaryOp.TANH: "math.tanh", UnaryOp.SQRT: "sqrt_ieee"}
+_MATH = {
+    UnaryOp.EXP: "exp_ieee",
+    UnaryOp.LOG: "log_ieee",
+    UnaryOp.TANH: "math.tanh",
+    UnaryOp.SQRT: "sqrt_ieee",
+}
 _PAIRED = {BinaryOp.ADD: "add_bounded", BinaryOp.SUB: "sub_bounded", BinaryOp.MUL: "mul_bounded", BinaryOp.DIV: "div_bounded",
            BinaryOp.MIN: "min_bounded", BinaryOp.MAX: "max_bounded"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Emission:
-    """A local name (or literal) with the value, its type, and a name with its error bound where one is carried."""
+    """A local name (or literal) with the value, its type, and a name with its error bound where one is
+    carried.
+    """
 
     text: str
     type: ExprType
@@ -57,10 +65,18 @@ class ExprEmitter:
         f = self.f
         match expr:
             case Index(variable):
-                return Emission({Variable.BATCH: "b", Variable.HEAD: "h", Variable.QUERY: "i", Variable.KEY: "j"}[variable], ExprType.INT)
+                return Emission(
+                    {Variable.BATCH: "b", Variable.HEAD: "h", Variable.QUERY: "i", Variable.KEY: "j"}[
+                        variable
+                    ],
+                    ExprType.INT,
+                )
             case IntLiteral(value):
-                # The lowest int64 has no literal of its own: it is the negation of a number that does not fit.
-                return Emission(str(value) if value > -(2**63) else "(-9223372036854775807 - 1)", ExprType.INT)
+                # The lowest int64 has no literal of its own: it is the negation of a number that does not
+                # fit.
+                return Emission(
+                    str(value) if value > -(2**63) else "(-9223372036854775807 - 1)", ExprType.INT
+                )
             case FloatLiteral(value):
                 return Emission(literal(value), ExprType.FLOAT)
             case BoolLiteral(value):
@@ -112,7 +128,11 @@ class ExprEmitter:
         if op in COMPARISONS:
             return self._comparison(op, left, right, floats)
         if not floats:
-            text = f"{op.value}({left.text}, {right.text})" if op in (BinaryOp.MIN, BinaryOp.MAX) else f"({left.text}) {op.value} ({right.text})"
+            text = (
+                f"{op.value}({left.text}, {right.text})"
+                if op in (BinaryOp.MIN, BinaryOp.MAX)
+                else f"({left.text}) {op.value} ({right.text})"
+            )
             return Emission(self._assign(text), ExprType.INT)
         x, y = self.as_float(left), self.as_float(right)
         if self.exact:
@@ -129,7 +149,8 @@ class ExprEmitter:
         x, y = self.as_float(left), self.as_float(right)
         name = self._assign(f"{x.text} {op.value} {y.text}")
         if self.exact:
-            # A condition decided by rounded numbers is not known; the whole term is then handed to rational arithmetic.
+            # A condition decided by rounded numbers is not known; the whole term is then handed to rational
+            # arithmetic.
             self.f.line(f"doubt = doubt or not settled({x.text}, {x.error}, {y.text}, {y.error})")
         return Emission(name, ExprType.BOOL)
 
@@ -150,7 +171,12 @@ class ExprEmitter:
         indices = [self._assign(f"np.int64({self.emit(e).text})") for e in expr.indices]
         dtype = table.tensor.dtype
         value = f.fresh()
-        inside = " and ".join(f"0 <= {index} < {self.context.dim_of(f, table, axis)}" for axis, index in enumerate(indices)) or "True"
+        inside = (
+            " and ".join(
+                f"0 <= {index} < {self.context.dim_of(f, table, axis)}" for axis, index in enumerate(indices)
+            )
+            or "True"
+        )
         kind = ExprType.BOOL if dtype is DType.BOOL else ExprType.FLOAT if dtype.is_float else ExprType.INT
         zero = {ExprType.BOOL: "False", ExprType.FLOAT: "0.0", ExprType.INT: "0"}[kind]
         with f.block(f"if {inside}"):
@@ -165,7 +191,11 @@ class ExprEmitter:
 
 
 def _load_int(dtype: DType, address: str) -> str:
-    return {DType.I64: f"load_i64({address})", DType.I32: f"load_i32({address})", DType.BOOL: f"load_u8({address}) != 0"}[dtype]
+    return {
+        DType.I64: f"load_i64({address})",
+        DType.I32: f"load_i32({address})",
+        DType.BOOL: f"load_u8({address}) != 0",
+    }[dtype]
 
 
 LOOKUP_FAULT = 1

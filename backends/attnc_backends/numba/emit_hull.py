@@ -1,8 +1,9 @@
 """Hull attention: hard-max over two-dimensional keys by the convex hull of the keys.
 
-In batch, one hull per key head is built in scratch, in key order where the mask is causal, and answers the whole group of query
-heads. In a step, `append` keeps the hull beside the cached keys. Keys and queries that are not finite have no place on a hull;
-the rows they touch are answered by the dense scan, which every hull node carries along.
+In batch, one hull per key head is built in scratch, in key order where the mask is causal, and answers the
+whole group of query heads. In a step, `append` keeps the hull beside the cached keys. Keys and queries that
+are not finite have no place on a hull; the rows they touch are answered by the dense scan, which every hull
+node carries along.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import replace
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
-from attnc_backends.numba.source import Function
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
@@ -44,13 +44,18 @@ def _blocks(node: Node) -> str:
 
 
 def _scratch(node: Node) -> str:
-    f = node.function("scratch", doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles")
+    f = node.function(
+        "scratch",
+        doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles",
+    )
     s = node.sizes(f)
     with_mean = int(_tie(node) is Tie.MEAN)
     f.line(f"size = {_dense(node).call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
     if node.cache is None:
         itemsize = node.op.value_type.dtype.itemsize
-        f.line(f"size += shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}")
+        f.line(
+            f"size += shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}"
+        )
     f.line("return size")
     return f.text()
 
@@ -73,20 +78,30 @@ def _answer(node: Node) -> str:
         f.line("return -1")
     if _tie(node) is Tie.MEAN:
         f.line(f"mean = scratch + shared_hull_scratch_bytes(frame, {s.dv})")
-        f.line(f"shared_hull_mean(frame, hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)")
+        f.line(
+            f"shared_hull_mean(frame, hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)"
+        )
         with f.block(f"for c in range({s.dv})"):
             f.line(store(dtype, f"{out} + c * {out_step}", "load_f64(mean + 8 * c)"))
     else:
         values, value_step, element = node.values_at(f)
-        f.line(f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)\nvalues = {values}")
+        f.line(
+            f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)\nvalues = {values}"
+        )
         with f.block(f"for c in range({s.dv})"):
-            f.line(copy_element(dtype.itemsize, f"{out} + c * {out_step}", f"values + best * {value_step} + c * {element}"))
+            f.line(
+                copy_element(
+                    dtype.itemsize, f"{out} + c * {out_step}", f"values + best * {value_step} + c * {element}"
+                )
+            )
     f.line("return 0")
     return f.text()
 
 
 def _step_rows(node: Node) -> str:
-    f = node.function("rows", "first", "last", "scratch", doc=f"hull, tie {_tie(node).value}, one query per head")
+    f = node.function(
+        "rows", "first", "last", "scratch", doc=f"hull, tie {_tie(node).value}, one query per head"
+    )
     s = node.sizes(f)
     f.line(f"own = scratch + {_dense(node).call('scratch')}")
     with f.block("for unit in range(first, last)"):
@@ -99,7 +114,9 @@ def _step_rows(node: Node) -> str:
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
-        with f.block(f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"):
+        with f.block(
+            f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"
+        ):
             f.line(f"status = {_dense(node).call('rows', 'unit', 'unit + 1', 'scratch')}")
             with f.block("if status != 0"):
                 f.line("return status")
@@ -110,12 +127,18 @@ def _step_rows(node: Node) -> str:
 def _batch_rows(node: Node) -> str:
     tie = _tie(node)
     with_mean = int(tie is Tie.MEAN)
-    f = node.function("rows", "first", "last", "scratch", doc=f"hull, tie {tie.value}, one key head at a time")
+    f = node.function(
+        "rows", "first", "last", "scratch", doc=f"hull, tie {tie.value}, one key head at a time"
+    )
     s, g = node.sizes(f), node.group(f)
     itemsize = node.op.value_type.dtype.itemsize
     code = DTYPE_CODES[node.op.value_type.dtype]
-    f.line(f"own = scratch + {_dense(node).call('scratch')}\nhull = own + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
-    f.line(f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean})\npacked = hull_keys + 16 * {s.nk}")
+    f.line(
+        f"own = scratch + {_dense(node).call('scratch')}\nhull = own + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}"
+    )
+    f.line(
+        f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean})\npacked = hull_keys + 16 * {s.nk}"
+    )
     with f.block("for unit in range(first, last)"):
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}")
         keys, key_step, key_element = node.keys_at(f)
@@ -123,21 +146,31 @@ def _batch_rows(node: Node) -> str:
         f.line(f"keys, rows_at, row_step, finite = {keys}, {values}, {value_step}, True")
         with f.block(f"for j in range({s.nk})"):
             for axis, name in enumerate("xy"):
-                f.line(f"{name} = {load_double(node.key_dtype, f'keys + j * {key_step} + {axis} * {key_element}')}")
+                f.line(
+                    f"{name} = {load_double(node.key_dtype, f'keys + j * {key_step} + {axis} * {key_element}')}"
+                )
                 f.line(f"store_f64(hull_keys + 16 * j + {8 * axis}, {name})")
             f.line("finite = finite and math.isfinite(x) and math.isfinite(y)")
         if with_mean:
             # Aggregates read whole value rows; rows whose elements do not lie side by side are copied first.
             with f.block(f"if {value_element} != {itemsize}"):
                 with f.block(f"for j in range({s.nk})"), f.block(f"for c in range({s.dv})"):
-                    f.line(copy_element(itemsize, f"packed + {itemsize} * (j * {s.dv} + c)", f"rows_at + j * {value_step} + c * {value_element}"))
+                    f.line(
+                        copy_element(
+                            itemsize,
+                            f"packed + {itemsize} * (j * {s.dv} + c)",
+                            f"rows_at + j * {value_step} + c * {value_element}",
+                        )
+                    )
                 f.line(f"rows_at, row_step = packed, {itemsize} * {s.dv}")
         f.line(f"shared_hull_init(frame, hull, max({s.nk}, 1), {s.dv}, {with_mean})\nkept = 0")
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
             with f.block("if finite"), f.block("while kept < hi"):
-                f.line(f"shared_hull_append(frame, hull, hull_keys, rows_at, row_step, {code}, own)\nkept += 1")
+                f.line(
+                    f"shared_hull_append(frame, hull, hull_keys, rows_at, row_step, {code}, own)\nkept += 1"
+                )
             with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
                 with f.block("if hi == 0"):
                     node.empty_lines(f)
@@ -145,7 +178,9 @@ def _batch_rows(node: Node) -> str:
                         f.line("continue")
                 f.line("answered = -1")
                 with f.block("if finite"):
-                    f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', 'hull_keys', 'rows_at', 'row_step', 'own')}")
+                    f.line(
+                        f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', 'hull_keys', 'rows_at', 'row_step', 'own')}"
+                    )
                 with f.block("if answered != 0"):
                     f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
                     f.line(f"status = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")

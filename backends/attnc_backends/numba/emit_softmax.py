@@ -1,7 +1,8 @@
 """Dense softmax and mean: tiles of keys against blocks of query rows, with an online maximum.
 
-Simple on purpose: keys and values of a tile are copied into scratch in the accumulation type, keys transposed, so that every
-inner loop runs over neighbours and the compiler vectorises it. Rows do not depend on how work is split over workers.
+Simple on purpose: keys and values of a tile are copied into scratch in the accumulation type, keys
+transposed, so that every inner loop runs over neighbours and the compiler vectorises it. Rows do not depend
+on how work is split over workers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ KEYS = 64
 
 
 def emit_softmax_rows(node: Node) -> list[str]:
-    """`rows(first, last, scratch)` over blocks of query rows, `blocks()` and `scratch()`; for softmax and mean."""
+    """`rows(first, last, scratch)` over blocks of query rows, `blocks()` and `scratch()`; for softmax and
+    mean.
+    """
     parts = [node.allowed_function()] if node.has_residual else []
     if node.op.bias:
         parts.append(node.bias_function())
@@ -36,7 +39,9 @@ def _scratch(node: Node) -> str:
     f = node.function("scratch", doc="bytes of scratch per worker")
     s = node.sizes(f)
     a = node.op.accumulator.itemsize
-    f.line(f"return {a} * ({ROWS} * {s.d} + {s.d} * {KEYS} + {KEYS} + {KEYS} * {s.dv} + {ROWS} * {s.dv}) + {KEYS} + {ROWS} * 48")
+    f.line(
+        f"return {a} * ({ROWS} * {s.d} + {s.d} * {KEYS} + {KEYS} + {KEYS} * {s.dv} + {ROWS} * {s.dv}) + {KEYS} + {ROWS} * 48"
+    )
     return f.text()
 
 
@@ -56,7 +61,9 @@ def _rows(node: Node) -> str:
     a = acc.itemsize
     real = "np.float64" if acc is DType.F64 else "np.float32"
     is_mean = isinstance(op.normalizer, Mean)
-    f = node.function("rows", "first", "last", "scratch", doc=f"{op.normalizer.keyword} over blocks of {ROWS} rows")
+    f = node.function(
+        "rows", "first", "last", "scratch", doc=f"{op.normalizer.keyword} over blocks of {ROWS} rows"
+    )
     s = node.sizes(f)
     g = node.group(f)
 
@@ -75,11 +82,17 @@ def _rows(node: Node) -> str:
             f.line("i = i0 + r" if node.cache is None else f"i = {s.nk} - 1")
             node.range_lines(f)
             f.line("low, high = min(low, lo), max(high, hi)")
-            f.line(f"store_i64({_Row.at('lo')}, lo)\nstore_i64({_Row.at('hi')}, hi)\nstore_i64({_Row.at('count')}, 0)")
-            f.line(f"store_f64({_Row.at('top')}, -math.inf)\nstore_f64({_Row.at('total')}, 0.0)\nstore_f64({_Row.at('lse_total')}, 0.0)")
+            f.line(
+                f"store_i64({_Row.at('lo')}, lo)\nstore_i64({_Row.at('hi')}, hi)\nstore_i64({_Row.at('count')}, 0)"
+            )
+            f.line(
+                f"store_f64({_Row.at('top')}, -math.inf)\nstore_f64({_Row.at('total')}, 0.0)\nstore_f64({_Row.at('lse_total')}, 0.0)"
+            )
             query, step = node.query_row(f)
             with f.block(f"for c in range({s.d})"):
-                f.line(store(acc, at("q_at", f"r * {s.d} + c"), load(op.key_type.dtype, f"{query} + c * {step}")))
+                f.line(
+                    store(acc, at("q_at", f"r * {s.d} + c"), load(op.key_type.dtype, f"{query} + c * {step}"))
+                )
             with f.block(f"for c in range({s.dv})"):
                 f.line(store(acc, at("o_at", f"r * {s.dv} + c"), "0.0"))
         with f.block(f"for j0 in range(low, high, {KEYS})"):
@@ -113,17 +126,16 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     op, acc, s = node.op, node.op.accumulator, node.sizes(f)
     a = acc.itemsize
     checked = node.has_residual or bool(op.bias)
-    f.line(f"lo = max(load_i64({_Row.at('lo')}), j0) - j0\nhi = min(load_i64({_Row.at('hi')}), j0 + width) - j0")
+    f.line(
+        f"lo = max(load_i64({_Row.at('lo')}), j0) - j0\nhi = min(load_i64({_Row.at('hi')}), j0 + width) - j0"
+    )
     with f.block("if lo >= hi"):
         f.line("continue")
     f.line("i = i0 + r" if node.cache is None else f"i = {s.nk} - 1")
-    with f.block("for x in range(lo, hi)"):
-        f.line(store(acc, f"s_at + {a} * x", "0.0"))
+    f.line(f"tile_fill_{acc}(s_at + {a} * lo, {real}(0.0), hi - lo)")
     with f.block(f"for c in range({s.d})"):
-        f.line(f"q = {load(acc, f'q_at + {a} * (r * {s.d} + c)')}")
-        with f.block("for x in range(lo, hi)"):
-            product = f"{load(acc, f's_at + {a} * x')} + q * {load(acc, f'k_at + {a} * (c * {KEYS} + x)')}"
-            f.line(store(acc, f"s_at + {a} * x", product))
+        q = load(acc, f"q_at + {a} * (r * {s.d} + c)")
+        f.line(f"tile_axpy_{acc}(s_at + {a} * lo, {q}, k_at + {a} * (c * {KEYS} + lo), hi - lo)")
     f.line(f"old = {real}(load_f64({_Row.at('top')}))\ntop = old\ncount = 0")
     with f.block("for x in range(lo, hi)"):
         f.line("j = j0 + x")
@@ -153,15 +165,16 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
             f.line("top = score")
     with f.block("if count == 0"):
         f.line("continue")
-    f.line(f"store_i64({_Row.at('count')}, load_i64({_Row.at('count')}) + count)\nstore_f64({_Row.at('top')}, np.float64(top))")
+    f.line(
+        f"store_i64({_Row.at('count')}, load_i64({_Row.at('count')}) + count)\nstore_f64({_Row.at('top')}, np.float64(top))"
+    )
     f.line(f"shrink = {real}(1.0)")
     with f.block("if old != top"):
         f.line(f"shrink = {real}(math.exp(old - top)) if old > -math.inf else {real}(0.0)")
     f.line(f"total = {real}(load_f64({_Row.at('total')})) * shrink")
     if not is_mean:
-        with f.block("if old != top"), f.block(f"for c in range({s.dv})"):
-            place = f"o_at + {a} * (r * {s.dv} + c)"
-            f.line(store(acc, place, f"{load(acc, place)} * shrink"))
+        with f.block("if old != top"):
+            f.line(f"tile_scale_{acc}(o_at + {a} * r * {s.dv}, shrink, {s.dv})")
     with f.block("for x in range(lo, hi)"):
         if checked:
             with f.block("if load_u8(keep_at + x) == 0"):
@@ -171,9 +184,7 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
         f.line(f"weight = {real}(0.0) if top == -math.inf else {real}(math.exp(score - top))")
         f.line("total += weight")
         weight = f"{real}(1.0)" if is_mean else "weight"
-        with f.block(f"for c in range({s.dv})"):
-            place = f"o_at + {a} * (r * {s.dv} + c)"
-            f.line(store(acc, place, f"{load(acc, place)} + {weight} * {load(acc, f'v_at + {a} * (x * {s.dv} + c)')}"))
+        f.line(f"tile_axpy_{acc}(o_at + {a} * r * {s.dv}, {weight}, v_at + {a} * x * {s.dv}, {s.dv})")
     f.line(f"store_f64({_Row.at('total')}, np.float64(total))")
 
 
@@ -187,7 +198,9 @@ def _finish(node: Node, f: Function, real: str, is_mean: bool) -> None:
         node.empty_lines(f)
         if not _returns(node):
             f.line("continue")
-    f.line(f"top = {real}(load_f64({_Row.at('top')}))\ntotal = {real}(load_f64({_Row.at('total')}))\nshrink = {real}(1.0)")
+    f.line(
+        f"top = {real}(load_f64({_Row.at('top')}))\ntotal = {real}(load_f64({_Row.at('total')}))\nshrink = {real}(1.0)"
+    )
     if op.sinks is not None:
         sink = load_double(op.sinks.tensor.dtype, node.context.element(f, op.sinks, ["h"]))
         f.line(f"sink = {real}({sink})\nold = top")

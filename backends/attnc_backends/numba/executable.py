@@ -1,4 +1,6 @@
-"""Running a generated module: checking arguments, sharing work among threads, turning status codes into errors."""
+"""Running a generated module: checking arguments, sharing work among threads, turning status codes into
+errors.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from attnc_backends.interface import State
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.memory import Frames, address_of
@@ -62,14 +65,22 @@ class NumbaGraph:
         return self.frames.results(values)
 
     def _run_op(
-        self, number: int, op: Op, frame: npt.NDArray[np.int64], values: dict[str, Array], bound: Bound, workers: int
+        self,
+        number: int,
+        op: Op,
+        frame: npt.NDArray[np.int64],
+        values: dict[str, Array],
+        bound: Bound,
+        workers: int,
     ) -> None:
         at = address_of(frame)
         marks = None
         if number in self.program.unsettled:
             assert isinstance(op, Attend)
             g = op.geometry
-            marks = np.zeros(bound.size(g.batch) * bound.size(g.query_heads) * bound.size(g.queries), np.uint8)
+            marks = np.zeros(
+                bound.size(g.batch) * bound.size(g.query_heads) * bound.size(g.queries), np.uint8
+            )
             frame[self.slots[f"unsettled_{number}"]] = address_of(marks)
         size = self.entry(at, number, 0, 0, 0)
         scratch = [np.empty(max(size, 1), np.uint8) for _ in range(workers)]
@@ -124,7 +135,8 @@ class NumbaGraph:
         if frame[0] != 0:
             tables = ", ".join(dict.fromkeys(str(e.table) for e in _lookups(op)))
             raise ArgumentError(
-                f"{self._where(op)}: a look-up into {tables} uses an index outside the table; guard it with where(...) or clamp it"
+                f"{self._where(op)}: a look-up into {tables} uses an index outside the table; "
+                "guard it with where(...) or clamp it"
             )
 
     # --- stateful ---
@@ -135,18 +147,28 @@ class NumbaGraph:
         if not self.graph.is_stateful:
             raise ArgumentError(f"{where}it has no cache, so it has no state; call it instead")
         check_sizes(where, dims)
-        wanted = list(dict.fromkeys(d.name for cache in self.graph.caches for d in cache.heads if isinstance(d, Symbol)))
+        wanted = list(
+            dict.fromkeys(d.name for cache in self.graph.caches for d in cache.heads if isinstance(d, Symbol))
+        )
         missing = [name for name in wanted if name not in dims]
         unknown = [name for name in dims if name not in wanted]
         if missing or unknown:
-            what = f"needs the size of {', '.join(missing)}" if missing else f"has no dimension {', '.join(unknown)} among its cache heads"
-            raise ArgumentError(f"{where}a state {what}; give {', '.join(f'{n}=...' for n in wanted) or 'none'}")
+            what = (
+                f"needs the size of {', '.join(missing)}"
+                if missing
+                else f"has no dimension {', '.join(unknown)} among its cache heads"
+            )
+            raise ArgumentError(
+                f"{where}a state {what}; give {', '.join(f'{n}=...' for n in wanted) or 'none'}"
+            )
         return NumbaState(self.program, self.entry, dims)
 
     def extend(self, state: NumbaState, arrays: Mapping[str, object], *, single: bool) -> Results:
         """Take the steps that `arrays` hold; on any error the state is as before."""
         if state.program is not self.program:
-            raise StateError(f"this state belongs to another graph than @{self.graph.name}, or to another compilation of it")
+            raise StateError(
+                f"this state belongs to another graph than @{self.graph.name}, or to another compilation"
+            )
         if single:
             bound = self.signature.bind(arrays, dims=state.dims)
             bound = Bound(bound.dims, {name: a[np.newaxis] for name, a in bound.arrays.items()}, 1)
@@ -178,11 +200,20 @@ class NumbaGraph:
             if slot is not None:
                 frame[slot] = address_of(counts) + 8 * place
         at = address_of(frame)
-        size = max((self.entry(at, Command.SCRATCH, n, -1, 0) for n in range(len(self.program.ops))), default=0)
+        size = max(
+            (self.entry(at, Command.SCRATCH, n, -1, 0) for n in range(len(self.program.ops))), default=0
+        )
         frame[:] = saved
         return np.empty(max(size, 1), np.uint8)
 
-    def _steps(self, state: NumbaState, frame: npt.NDArray[np.int64], values: dict[str, Array], bound: Bound, steps: int) -> None:
+    def _steps(
+        self,
+        state: NumbaState,
+        frame: npt.NDArray[np.int64],
+        values: dict[str, Array],
+        bound: Bound,
+        steps: int,
+    ) -> None:
         scratch = self._scratch(state, frame, steps)
         at, t = address_of(frame), 0
         while True:
@@ -209,20 +240,27 @@ class NumbaGraph:
     def _raise_non_finite(self, op: Op, state: NumbaState, head: int, t: int) -> None:
         assert isinstance(op, Append)
         raise StateError(
-            f"graph @{self.graph.name}, append to {op.cache}: the key of head {head} at position {len(state) + t} is not finite; "
-            "nothing was appended"
+            f"graph @{self.graph.name}, append to {op.cache}: "
+            f"the key of head {head} at position {len(state) + t} is not finite; nothing was appended"
         )
 
-    def _settle_step(self, state: NumbaState, op: AttendStep, values: dict[str, Array], bound: Bound, t: int) -> None:
+    def _settle_step(
+        self, state: NumbaState, op: AttendStep, values: dict[str, Array], bound: Bound, t: int
+    ) -> None:
         """Answer every row of one step's node by rational arithmetic."""
         plan = next(p for p in self.program.caches if p.op is self.graph.cache_roots()[op.cache.name])
         section = state.arena.sections[plan.number]
         count = state.arena.count(section)
         heads = bound.shape(plan.op.heads)
         stored = {}
-        for which, dtype, row in (("keys", plan.key_dtype, plan.key_bytes), ("values", plan.op.value.dtype, plan.value_bytes)):
+        for which, dtype, row in (
+            ("keys", plan.key_dtype, plan.key_bytes),
+            ("values", plan.op.value.dtype, plan.value_bytes),
+        ):
             parts = [state.arena.rows(section, head, which, row, count) for head in range(section.heads)]
-            flat = np.concatenate([p.view(NUMPY[dtype]) for p in parts]) if parts else np.empty(0, NUMPY[dtype])
+            flat = (
+                np.concatenate([p.view(NUMPY[dtype]) for p in parts]) if parts else np.empty(0, NUMPY[dtype])
+            )
             stored[which] = flat.reshape(*heads, count, row // dtype.itemsize)
         if plan.key_dtype is not plan.op.key.dtype:
             stored["keys"] = from_float64(stored["keys"], plan.op.key.dtype)
@@ -230,10 +268,12 @@ class NumbaGraph:
         shape = bound.shape(op.query.tensor.shape[:-1])
         for index in np.ndindex(*shape):
             b, h = (0, 0, *index)[-2:]
-            row = attend_node_row(op, now, b, h, 0, keys=stored["keys"], rows=stored["values"], graph=self.graph.name)
-            now[op.output.name][index] = row.output
+            settled = attend_node_row(
+                op, now, b, h, 0, keys=stored["keys"], rows=stored["values"], graph=self.graph.name
+            )
+            now[op.output.name][index] = settled.output
             if op.lse is not None:
-                now[op.lse.name][index] = row.lse
+                now[op.lse.name][index] = settled.lse
 
     def _at(self, name: str, array: Array, t: int) -> Array:
         """A value at one step: inputs and outputs have an axis of steps, intermediates do not."""
@@ -261,6 +301,14 @@ def _lookups(op: Op) -> list[Lookup]:
     return [e for root in roots for e in root.walk() if isinstance(e, Lookup)]
 
 
+def _own(state: State) -> NumbaState:
+    if not isinstance(state, NumbaState):
+        raise StateError(
+            f"a state of another backend ({type(state).__name__}); make one with this program's state()"
+        )
+    return state
+
+
 class NumbaExecutable:
     """The graphs of one generated module."""
 
@@ -282,17 +330,16 @@ class NumbaExecutable:
     def state(self, graph: str, dims: Mapping[str, int]) -> NumbaState:
         return self.graphs[graph].new_state(dims)
 
-    def step(self, state: NumbaState, arrays: Mapping[str, object]) -> Results:
-        return self.graphs[state.program.graph.name].extend(state, arrays, single=True)
+    def step(self, state: State, arrays: Mapping[str, object]) -> Results:
+        own = _own(state)
+        return self.graphs[own.program.graph.name].extend(own, arrays, single=True)
 
-    def extend(self, state: NumbaState, arrays: Mapping[str, object]) -> Results:
-        return self.graphs[state.program.graph.name].extend(state, arrays, single=False)
+    def extend(self, state: State, arrays: Mapping[str, object]) -> Results:
+        own = _own(state)
+        return self.graphs[own.program.graph.name].extend(own, arrays, single=False)
 
     def llvm(self, graph: str) -> str:
         return self.graphs[graph].inspect("llvm")
 
     def asm(self, graph: str) -> str:
         return self.graphs[graph].inspect("asm")
-
-
-

@@ -1,8 +1,8 @@
 """Runtime pieces as text.
 
-Numba's cache does not notice changes in other files, so a generated module must hold all its code. The pieces in
-`attnc_backends.numba.runtime` are ordinary modules, tested as such; here they are read, stripped of docstring and imports, and laid
-one after the other in the order of their imports.
+Numba's cache does not notice changes in other files, so a generated module must hold all its code. The pieces
+in `attnc_backends.numba.runtime` are ordinary modules, tested as such; here they are read, stripped of
+docstring and imports, and laid one after the other in the order of their imports.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def _piece(name: str) -> tuple[str, tuple[str, ...]]:
 def _wrapped_intrinsic(node: ast.FunctionDef) -> str | None:
     """The intrinsic that a function only passes its arguments on to.
 
-    Such wrappers are there for type checkers. In generated code the intrinsic itself takes the name: every function less is a
-    compilation less.
+    Such wrappers are there for type checkers. In generated code the intrinsic itself takes the name: every
+    function less is a compilation less.
     """
     last = node.body[-1]
     call = last.value if isinstance(last, ast.Return | ast.Expr) else None

@@ -20,7 +20,9 @@ from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
 from attnc_ir.types import DType
 
 Maker = Callable[[Node], list[str]]
-"""Writes the functions of one attention node: `rows(first, last, scratch)`, `blocks()` and `scratch()`, and helpers."""
+"""Writes the functions of one attention node: `rows(first, last, scratch)`, `blocks()` and `scratch()`, and
+helpers.
+"""
 
 UNSETTLED_NOTE = "rows whose near-ties doubles cannot order (a softcap or float expression with the bias) are settled by rational arithmetic"
 
@@ -43,7 +45,9 @@ def register_maker(strategy: type[Strategy], maker: Maker) -> None:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """What a cache keeps: rows of keys and values per head and, where a node asks for it, a hull with or without sums."""
+    """What a cache keeps: rows of keys and values per head and, where a node asks for it, a hull with or
+    without sums.
+    """
 
     op: Cache
     number: int
@@ -79,7 +83,9 @@ class CachePlan:
 
 @dataclass
 class GraphProgram:
-    """One graph, ready to be emitted: its frame, its caches, the ops that run, and the source of their functions."""
+    """One graph, ready to be emitted: its frame, its caches, the ops that run, and the source of their
+    functions.
+    """
 
     graph: Graph
     context: GraphContext
@@ -163,20 +169,28 @@ def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
 
 def _op_entry(context: GraphContext, number: int) -> str:
     """`opN(frame, t, worker, workers, scratch)` around a node's rows: the share of one worker."""
-    f = context.function(f"op{number}", "worker", "workers", "scratch", doc="the share of one of several workers")
+    f = context.function(
+        f"op{number}", "worker", "workers", "scratch", doc="the share of one of several workers"
+    )
     node = f"g{context.index}_n{number}"
     with f.block("if workers == 0"):
         f.line(f"return {node}_scratch(frame, t)")
     f.line(f"blocks = {node}_blocks(frame, t)")
-    f.line(f"return {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)")
+    f.line(
+        f"return {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)"
+    )
     return f.text()
 
 
 def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> str:
     """`opN(frame, t, scratch)`: check all heads' keys, then store rows and extend hulls."""
-    f = context.function(f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}")
+    f = context.function(
+        f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}"
+    )
     with f.block("if workers == 0"):
-        f.line(f"return shared_hull_scratch_bytes(frame, {plan.value_width})" if plan.has_hull else "return 0")
+        f.line(
+            f"return shared_hull_scratch_bytes(frame, {plan.value_width})" if plan.has_hull else "return 0"
+        )
     c = f"cache{plan.number}"
     heads = _heads_text(context, plan, f)
     rank = len(plan.op.heads)
@@ -189,10 +203,17 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
     for phase in ("check", "store"):
         with f.block(f"for head in range({heads})"):
             if rank == 2:
-                f.line(f"b = head // {context.dim(f, plan.op.heads[1])}\nhk = head % {context.dim(f, plan.op.heads[1])}")
+                f.line(
+                    f"b = head // {context.dim(f, plan.op.heads[1])}\nhk = head % {context.dim(f, plan.op.heads[1])}"
+                )
             if phase == "check":
-                with f.block(f"for c in range({width})"), f.block(f"if not math.isfinite({load_double(plan.op.key.dtype, key_at)})"):
-                    f.line(f"store_i64(frame + {8 * context.layout.slot('fault_h')}, head)\nreturn {NON_FINITE_KEY}")
+                with (
+                    f.block(f"for c in range({width})"),
+                    f.block(f"if not math.isfinite({load_double(plan.op.key.dtype, key_at)})"),
+                ):
+                    f.line(
+                        f"store_i64(frame + {8 * context.layout.slot('fault_h')}, head)\nreturn {NON_FINITE_KEY}"
+                    )
                 continue
             f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
             f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
@@ -226,15 +247,23 @@ def _hull_commands(program: GraphProgram) -> list[str]:
         c, mean = f"cache{plan.number}", int(plan.with_mean)
         f = context.function(f"{c}_start", "capacity", doc="an empty hull for every head")
         with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(f"shared_hull_init(frame, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity, {plan.value_width}, {mean})")
+            f.line(
+                f"shared_hull_init(frame, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity, {plan.value_width}, {mean})"
+            )
         f.line("return 0")
         parts.append(f.text())
-        f = context.function(f"{c}_move", "source", "source_stride", "capacity", doc="every head's hull into a larger place")
+        f = context.function(
+            f"{c}_move", "source", "source_stride", "capacity", doc="every head's hull into a larger place"
+        )
         with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(f"shared_hull_move(frame, source + head * source_stride, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity)")
+            f.line(
+                f"shared_hull_move(frame, source + head * source_stride, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity)"
+            )
         f.line("return 0")
         parts.append(f.text())
-        f = context.function(f"{c}_refill", "count", "scratch", doc="the hulls of the first rows, from the rows")
+        f = context.function(
+            f"{c}_refill", "count", "scratch", doc="the hulls of the first rows, from the rows"
+        )
         with f.block(f"for head in range({_heads_text(context, plan, f)})"):
             f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
             f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")

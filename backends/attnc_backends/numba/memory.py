@@ -73,13 +73,21 @@ class Frames:
         return list(dict.fromkeys(d.name for shape in shapes for d in shape if isinstance(d, Symbol)))
 
     def _places(self, value: Value) -> tuple[Value, int | None, int | None, list[tuple[int, int]]]:
-        """A value, the slots of its address and step stride, and (axis, slot) of the strides that are read."""
+        """A value, the slots of its address and step stride, and (axis, slot) of the strides that are
+        read.
+        """
         slots = self.slots
-        strides = [(axis, slots[name]) for axis in range(value.tensor.rank) if (name := f"s{axis}_{value.name}") in slots]
+        strides = [
+            (axis, slots[name])
+            for axis in range(value.tensor.rank)
+            if (name := f"s{axis}_{value.name}") in slots
+        ]
         return value, slots.get(f"v_{value.name}"), slots.get(f"t_{value.name}"), strides
 
     def new(self, bound: Bound) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
-        """A filled frame and all arrays it points to. Outputs have a leading axis of steps in a stateful graph."""
+        """A filled frame and all arrays it points to. Outputs have a leading axis of steps in a stateful
+        graph.
+        """
         frame = self.blank()
         dims: Mapping[str, int] = bound.dims
         for slot, name in self.dims:
@@ -119,7 +127,9 @@ class Frames:
             frame[slot] = array.strides[axis + lead]
 
     def results(self, arrays: Mapping[str, Array]) -> tuple[Array, ...]:
-        """The graph's outputs. An output that is an input, or is returned twice, is copied, so that no two share memory."""
+        """The graph's outputs. An output that is an input, or is returned twice, is copied, so that no two
+        share memory.
+        """
         seen: set[str] = {v.name for v in self.program.graph.inputs}
         outputs = []
         for value in self.program.graph.outputs:

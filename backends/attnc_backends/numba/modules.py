@@ -1,4 +1,6 @@
-"""Generated modules on disk: named by a hash of their content, so that a second process finds them compiled."""
+"""Generated modules on disk: named by a hash of their content, so that a second process finds them
+compiled.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def module_name(source: str) -> str:
 
 
 def write_module(source: str) -> Path:
-    """Put `source` where its name says and return the file; an existing file with the right content stays untouched.
+    """Put `source` where its name says and return the file; an existing file with the right content stays
+    untouched.
 
     Raises `CacheError` when the directory cannot be written.
     """
@@ -51,7 +54,8 @@ def write_module(source: str) -> Path:
             raise
     except OSError as error:
         raise CacheError(
-            f"cannot keep generated code in {directory}: {error.strerror or error}; set {ENV_CACHE_DIR} to a directory you can write"
+            f"cannot keep generated code in {directory}: {error.strerror or error}; "
+            f"set {ENV_CACHE_DIR} to a directory you can write"
         ) from error
     return path
 
@@ -65,7 +69,8 @@ def import_module(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Registered before execution, because Numba looks its functions' module up by name; withdrawn if execution fails.
+    # Registered before execution, because Numba looks its functions' module up by name; withdrawn if
+    # execution fails.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

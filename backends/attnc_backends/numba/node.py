@@ -1,7 +1,7 @@
 """An attention node as its makers see it: sizes and addresses as expressions, masks and biases as code.
 
-Batch attention and a step over a cache differ in where rows lie and what grows; a `Node` hides that, so that a strategy's code
-is written once.
+Batch attention and a step over a cache differ in where rows lie and what grows; a `Node` hides that, so that
+a strategy's code is written once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ UNSETTLED = 3
 
 @dataclass(frozen=True)
 class Sizes:
-    """Local names or literals for a node's sizes: batch, query heads, key heads, queries, keys, key width, value width."""
+    """Local names or literals for a node's sizes: batch, query heads, key heads, queries, keys, key width,
+    value width.
+    """
 
     b: str
     hq: str
@@ -138,14 +140,22 @@ class Node:
             (width,) = (self.op.key_type if which == "key" else self.op.value_type).shape
             base, stride = f.slot(f"cache{self.cache}_{which}s"), f.slot(f"cache{self.cache}_{which}_stride")
             s = self.sizes(f)
-            return f"{base} + (b * {s.hk} + hk) * {stride}", f"{width} * {dtype.itemsize}", str(dtype.itemsize)
+            return (
+                f"{base} + (b * {s.hk} + hk) * {stride}",
+                f"{width} * {dtype.itemsize}",
+                str(dtype.itemsize),
+            )
         assert isinstance(self.op, Attend)
         value = self.op.key if which == "key" else self.op.value
         rank = value.tensor.rank
         names = ["b", "hk"][4 - rank :]
         terms = [self.context.address(f, value)]
         terms += [f"{index} * {self.context.stride(f, value, axis)}" for axis, index in enumerate(names)]
-        return " + ".join(terms), self.context.stride(f, value, rank - 2), self.context.stride(f, value, rank - 1)
+        return (
+            " + ".join(terms),
+            self.context.stride(f, value, rank - 2),
+            self.context.stride(f, value, rank - 1),
+        )
 
     # --- masks ---
 
@@ -246,7 +256,9 @@ class Node:
     # --- biases ---
 
     def bias_function(self) -> str:
-        """`bias(b, h, i, j)`: the sum of the bias terms; -inf as soon as one of them is, for the key is then removed."""
+        """`bias(b, h, i, j)`: the sum of the bias terms; -inf as soon as one of them is, for the key is then
+        removed.
+        """
         f = self.function("bias", "b", "h", "i", "j", doc="sum of the bias terms; -inf removes the key")
         f.line("total = 0.0")
         for term in self.op.bias:
@@ -260,8 +272,12 @@ class Node:
         return f.text()
 
     def bounded_bias_function(self) -> str:
-        """`bounded_bias(b, h, i, j)`: sum, sum of magnitudes, what the terms may be off by, and the class of the sum."""
-        f = self.function("bounded_bias", "b", "h", "i", "j", doc="bias: sum, sum of magnitudes, error of the terms, class")
+        """`bounded_bias(b, h, i, j)`: sum, sum of magnitudes, what the terms may be off by, and the class of
+        the sum.
+        """
+        f = self.function(
+            "bounded_bias", "b", "h", "i", "j", doc="bias: sum, sum of magnitudes, error of the terms, class"
+        )
         f.line("total, magnitude, error, kind = 0.0, 0.0, 0.0, 0")
         for term in self.op.bias:
             value, error = self.term(f, term, exact=True)
@@ -280,14 +296,17 @@ class Node:
         """Statements and then expressions for a term's value and for its error bound."""
         match term:
             case TensorBias(tensor):
-                return load_double(tensor.tensor.dtype, self.context.element(f, tensor, ["b", "h", "i", "j"])), "0.0"
+                return load_double(
+                    tensor.tensor.dtype, self.context.element(f, tensor, ["b", "h", "i", "j"])
+                ), "0.0"
             case Relative(table):
                 reach = self._reach(table)
                 index = f"(min(max(j - i, -{reach}), {reach}) + {reach})"
                 return load_double(table.tensor.dtype, self.context.element(f, table, ["h", index])), "0.0"
             case Alibi(slopes):
                 slope = load_double(slopes.tensor.dtype, self.context.element(f, slopes, ["h"]))
-                # The product's rounding is covered by the magnitude: it is a multiplication like those of the dot product.
+                # The product's rounding is covered by the magnitude: it is a multiplication like those of the
+                # dot product.
                 return f"{slope} * (j - i)", "0.0"
             case ExprBias(value):
                 return self._expression(f, value, exact=exact)
@@ -312,7 +331,9 @@ class Node:
         return emission.text, error
 
     def accumulate_bias(self, f: Function, j: str, sign: str) -> None:
-        """Statements that add `sign` (`1.0` or `-1.0`) times the exact bias at key `j` to the super-accumulator `acc`."""
+        """Statements that add `sign` (`1.0` or `-1.0`) times the exact bias at key `j` to the
+        super-accumulator `acc`.
+        """
         for term in self.op.bias:
             match term:
                 case Alibi(slopes):
@@ -325,10 +346,14 @@ class Node:
 
     @property
     def may_be_unsettled(self) -> bool:
-        """Whether some near-ties are left to rational arithmetic: a bias after a softcap, or one computed in floats."""
+        """Whether some near-ties are left to rational arithmetic: a bias after a softcap, or one computed in
+        floats.
+        """
         if not self.op.normalizer.is_exact or not self.op.bias:
             return False
-        return self.op.softcap is not None or any(isinstance(t, ExprBias) and type_of(t.value) is ExprType.FLOAT for t in self.op.bias)
+        return self.op.softcap is not None or any(
+            isinstance(t, ExprBias) and type_of(t.value) is ExprType.FLOAT for t in self.op.bias
+        )
 
     # --- empty rows ---
 

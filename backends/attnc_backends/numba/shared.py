@@ -1,8 +1,9 @@
 """The part of the runtime that is compiled once for all programs: super-accumulator and hull.
 
-These functions are large and the same in every program, so they live in one generated module of their own, named by its content
-like any other, and are exported with the C calling convention. A program reaches them through a table of addresses
-that its frame points to; what is called for every key stays inlined in the program itself.
+These functions are large and the same in every program, so they live in one generated module of their own,
+named by its content like any other, and are exported with the C calling convention. A program reaches them
+through a table of addresses that its frame points to; what is called for every key stays inlined in the
+program itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writing Python source, function by function.
 
-A `Function` collects its body first and learns on the way which slots of the frame it reads; when it is printed, those loads
-stand at its top. Everything that reaches the text is a number or a name made here or checked by `attnc_ir.values`; user text
-never does.
+A `Function` collects its body first and learns on the way which slots of the frame it reads; when it is
+printed, those loads stand at its top. Everything that reaches the text is a number or a name made here or
+checked by `attnc_ir.values`; user text never does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ RUNTIME_SLOT = 1
 
 
 class FrameLayout:
-    """Named int64 slots of a frame: the one argument block that kernels read addresses, strides and sizes from."""
+    """Named int64 slots of a frame: the one argument block that kernels read addresses, strides and sizes
+    from.
+    """
 
     def __init__(self) -> None:
         self.slots: dict[str, int] = {"fault": FAULT_SLOT, "runtime": RUNTIME_SLOT}

@@ -1,7 +1,8 @@
 """The arena of a state: every cache's rows and hulls in one block of memory, addressed by offsets.
 
-The layout is a pure function of the number of rows there is room for. A larger arena takes over rows by copying and hulls by
-moving; memory that was never written costs no pages, because the block comes uninitialised from the system.
+The layout is a pure function of the number of rows there is room for. A larger arena takes over rows by
+copying and hulls by moving; memory that was never written costs no pages, because the block comes
+uninitialised from the system.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +62,13 @@ class Arena:
             heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
             hull = 0
             if plan.has_hull:
-                hull = _aligned(entry(address_of(scratch_frame), Command.HULL_BYTES, capacity, plan.number, 0))
-            key_stride, value_stride = _aligned(capacity * plan.key_bytes), _aligned(capacity * plan.value_bytes)
+                hull = _aligned(
+                    entry(address_of(scratch_frame), Command.HULL_BYTES, capacity, plan.number, 0)
+                )
+            key_stride, value_stride = (
+                _aligned(capacity * plan.key_bytes),
+                _aligned(capacity * plan.value_bytes),
+            )
             count = offset
             keys = count + _ALIGN
             values = keys + heads * key_stride
@@ -69,7 +76,9 @@ class Arena:
             self.sections.append(Section(count, keys, key_stride, values, value_stride, hulls, hull, heads))
             offset = hulls + heads * hull
         self.memory: npt.NDArray[np.uint8] = allocate(
-            (max(offset, 1),), np.dtype(np.uint8), f"graph @{program.graph.name}: a state with room for {capacity:,} positions"
+            (max(offset, 1),),
+            np.dtype(np.uint8),
+            f"graph @{program.graph.name}: a state with room for {capacity:,} positions",
         )
         for section in self.sections:
             self.set_count(section, 0)
@@ -82,9 +91,13 @@ class Arena:
         """How many rows a cache holds."""
         return int(self.memory[section.count : section.count + 8].view(np.int64)[0])
 
-    def rows(self, section: Section, head: int, which: str, row_bytes: int, count: int) -> npt.NDArray[np.uint8]:
+    def rows(
+        self, section: Section, head: int, which: str, row_bytes: int, count: int
+    ) -> npt.NDArray[np.uint8]:
         """The first rows of one head as bytes, a view."""
-        base, stride = (section.keys, section.key_stride) if which == "keys" else (section.values, section.value_stride)
+        base, stride = (
+            (section.keys, section.key_stride) if which == "keys" else (section.values, section.value_stride)
+        )
         start = base + head * stride
         return self.memory[start : start + count * row_bytes]
 
@@ -108,9 +121,11 @@ class NumbaState:
 
     # --- exclusive use ---
 
-    def __enter__(self) -> NumbaState:
+    def __enter__(self) -> Self:
         if not self._busy.acquire(blocking=False):
-            raise StateError("this state is in use by another thread; give each thread a state of its own (state.fork())")
+            raise StateError(
+                "this state is in use by another thread; give each thread a state of its own (state.fork())"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,7 +158,9 @@ class NumbaState:
         self.place(frame, arena)
         return frame
 
-    def _command(self, command: Command, frame: npt.NDArray[np.int64], a: int, plan: CachePlan, scratch: int = 0) -> int:
+    def _command(
+        self, command: Command, frame: npt.NDArray[np.int64], a: int, plan: CachePlan, scratch: int = 0
+    ) -> int:
         return self.entry(address_of(frame), command, a, plan.number, scratch)
 
     def _start_hulls(self, arena: Arena) -> None:
@@ -159,10 +176,13 @@ class NumbaState:
         most = max(self.appends, default=0)
         needed = (self._length + steps) * most
         if needed > MAX_ROWS:
-            raise StateError(f"a state holds at most {MAX_ROWS:,} positions per head; {needed:,} are asked for")
+            raise StateError(
+                f"a state holds at most {MAX_ROWS:,} positions per head; {needed:,} are asked for"
+            )
         if needed <= self.arena.capacity:
             return
-        # Half as much again than asked for, so that a long extend is not followed by a growth at the very next step.
+        # Half as much again than asked for, so that a long extend is not followed by a growth at the very
+        # next step.
         capacity = min(max(needed + needed // 2, 2 * self.arena.capacity), MAX_ROWS)
         larger = Arena(self.program, self.entry, self.dims, capacity)
         self._copy_rows(larger)
@@ -190,15 +210,18 @@ class NumbaState:
 
     def truncate(self, length: int) -> None:
         """Forget every step from `length` on. Hulls are built anew from the rows that stay."""
-        if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= self._length:
-            raise ArgumentError(f"cannot truncate to {length!r:.60}: the state has {self._length} steps")
+        if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+            raise ArgumentError(f"cannot truncate to {length!r:.60}; give a number of steps from 0 up")
         with self:
-            self.cut(length)
+            if length < self._length:
+                self.cut(length)
 
     def cut(self, length: int) -> None:
         """`truncate` by the holder of the state; also undoes a step that stopped halfway."""
         frame = self._frame(self.arena)
-        for plan, section, appends in zip(self.program.caches, self.arena.sections, self.appends, strict=True):
+        for plan, section, appends in zip(
+            self.program.caches, self.arena.sections, self.appends, strict=True
+        ):
             count = length * appends
             if self.arena.count(section) != count:
                 self.arena.set_count(section, count)
@@ -209,9 +232,16 @@ class NumbaState:
         self._length = length
 
     def _refill_scratch(self, frame: npt.NDArray[np.int64]) -> int:
-        return max(
-            (self.entry(address_of(frame), Command.SCRATCH, number, -1, 0) for number in range(len(self.program.ops))), default=0
-        ) + 1
+        return (
+            max(
+                (
+                    self.entry(address_of(frame), Command.SCRATCH, number, -1, 0)
+                    for number in range(len(self.program.ops))
+                ),
+                default=0,
+            )
+            + 1
+        )
 
     def fork(self) -> NumbaState:
         """An independent copy. Memory is shared by nothing but the system's untouched pages."""

@@ -1,7 +1,8 @@
 """Workers: kernels release the interpreter lock, so ordinary threads run them side by side.
 
-A pool of Python threads starts a kernel in some tens of microseconds. It is used instead of Numba's own threading layers
-because those bring an OpenMP runtime that gets in the way of PyTorch's, or abort when two threads enter them at once.
+A pool of Python threads starts a kernel in some tens of microseconds. It is used instead of Numba's own
+threading layers because those bring an OpenMP runtime that gets in the way of PyTorch's, or abort when two
+threads enter them at once.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ def resolve_threads(threads: int | None) -> int:
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise ArgumentError(f"threads is {threads!r:.60}; give an integer from 1 to {MAX_THREADS}, or None for all processors")
+        raise ArgumentError(
+            f"threads is {threads!r:.60}; give an integer from 1 to {MAX_THREADS}, or None for all processors"
+        )
     return threads
 
 
 def _shared_pool(size: int) -> ThreadPoolExecutor:
-    """A pool with at least `size` threads; a forked child makes its own, for threads do not survive a fork."""
-    global _pool, _pool_size, _pool_owner  # noqa: PLW0603 - one pool per process is the point
+    """A pool with at least `size` threads; a forked child makes its own, for threads do not survive a
+    fork.
+    """
+    global _pool, _pool_size, _pool_owner  # one pool per process
     with _lock:
         if _pool is None or _pool_size < size or _pool_owner != os.getpid():
             _pool, _pool_size, _pool_owner = ThreadPoolExecutor(size, "attnc"), size, os.getpid()

@@ -33,7 +33,9 @@ class TensorBias(BiasTerm):
 @BIAS_TERM.register
 @dataclass(frozen=True)
 class Alibi(BiasTerm):
-    """`slopes[h] * (j - i)`: linear in the distance, one slope per query head (float tensor `[H]`, or `[1]` for all)."""
+    """`slopes[h] * (j - i)`: linear in the distance, one slope per query head (float tensor `[H]`, or `[1]`
+    for all).
+    """
 
     keyword: ClassVar[str] = "alibi"
     slopes: Value = attribute(VALUE)
@@ -67,7 +69,11 @@ class BiasKind:
             case Operator(symbol="+", operands=(left, right)):
                 return self.read(left, scope) + self.read(right, scope)
             case Operator(symbol=symbol):
-                raise Misread(node, f"'{symbol}' does not combine biases", "join terms with +; arithmetic stands inside expression(...)")
+                raise Misread(
+                    node,
+                    f"'{symbol}' does not combine biases",
+                    "join terms with +; arithmetic stands inside expression(...)",
+                )
             case Name(text="none"):
                 return ()
             case _:

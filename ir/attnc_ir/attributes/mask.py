@@ -1,7 +1,7 @@
 """Masks: which key positions a query position may see, as an algebra.
 
-`i` is a query position, `j` a key position. `And`, `Or` and `Not` combine; leaves are `causal`, `window`, `prefix`,
-`documents`, `lengths`, `tensor`, `predicate`, `everything` and `nothing`.
+`i` is a query position, `j` a key position. `And`, `Or` and `Not` combine; leaves are `causal`, `window`,
+`prefix`, `documents`, `lengths`, `tensor`, `predicate`, `everything` and `nothing`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attnc_ir.expr import EXPR, Expr
-from attnc_ir.kinds import INT, VALUE, Attribute, EnumKind, FamilyKind, IntKind, Kind, OptionalKind, Scope, attribute, describe
-from attnc_ir.syntax import Listing, Misread, Name, Node, Number, Operator, Ref
+from attnc_ir.kinds import (
+    VALUE,
+    Attribute,
+    EnumKind,
+    FamilyKind,
+    IntKind,
+    Kind,
+    OptionalKind,
+    Scope,
+    attribute,
+)
+from attnc_ir.syntax import Misread, Name, Node, Operator, Ref
 from attnc_ir.values import Value
 
 
@@ -88,7 +98,11 @@ class _MaskFamily(FamilyKind[Mask]):
             case Operator(symbol="~", operands=(operand,)):
                 return Not(self.read(operand, scope))
             case Operator(symbol=symbol):
-                raise Misread(node, f"'{symbol}' does not combine masks", "use &, | and ~; conditions stand inside predicate(...)")
+                raise Misread(
+                    node,
+                    f"'{symbol}' does not combine masks",
+                    "use &, | and ~; conditions stand inside predicate(...)",
+                )
             case _:
                 return super().read(node, scope)
 
@@ -111,7 +125,7 @@ class _MaskFamily(FamilyKind[Mask]):
 MASK = _MaskFamily("mask")
 
 
-def _flattened(cls: type[And] | type[Or], terms: tuple[Mask, ...]) -> tuple[Mask, ...]:
+def _flattened(cls: type[And | Or], terms: tuple[Mask, ...]) -> tuple[Mask, ...]:
     """Terms with nested combinations of the same kind spliced in: `&` and `|` are associative."""
     flat: list[Mask] = []
     for term in terms:
@@ -196,7 +210,8 @@ class Causal(Mask):
 class Window(Mask):
     """`i + offset - left <= j <= i + offset + right`.
 
-    Without an alignment it takes that of a `causal` it is and-ed with; else the lengths must be one dimension.
+    Without an alignment it takes that of a `causal` it is and-ed with; else the lengths must be one
+    dimension.
     """
 
     keyword: ClassVar[str] = "window"
@@ -270,7 +285,3 @@ class Predicate(Mask):
 
     keyword: ClassVar[str] = "predicate"
     condition: Expr = attribute(EXPR)
-
-
-__all__ = ["ALIGNMENT", "INT", "MASK", "Alignment", "And", "Causal", "Corner", "Documents", "Everything", "Lengths", "Listing", "Mask",
-           "Not", "Nothing", "Number", "Or", "Predicate", "Prefix", "TensorMask", "Window", "describe"]  # fmt: skip

@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from attnc_ir.kinds import Attribute, EnumKind, FamilyKind, IntKind, attribute
 
-
 _WHY_TIE = "which of equal scores wins changes what a model can express, so it has no default"
 
 
 class Tie(enum.Enum):
-    """Which of several equally good positions wins. There is no default: the choice changes what a model can express."""
+    """Which of several equally good positions wins. There is no default: the choice changes what a model can
+    express.
+    """
 
     FIRST = "first"
     LAST = "last"
@@ -64,7 +65,9 @@ class Hardmax(Normalizer):
 @NORMALIZER.register
 @dataclass(frozen=True)
 class TopK(Normalizer):
-    """Softmax over the `k` largest scores, chosen in exact arithmetic; `tie` orders equal scores at the cut."""
+    """Softmax over the `k` largest scores, chosen in exact arithmetic; `tie` orders equal scores at the
+    cut.
+    """
 
     keyword: ClassVar[str] = "topk"
     k: int = attribute(IntKind(1, 2**31 - 1))

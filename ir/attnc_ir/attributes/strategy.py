@@ -1,7 +1,7 @@
 """Strategies as nouns: what `select-strategy` decided for a node.
 
-Here stands only what planner and backend both have to name. Why a strategy may be used and what it costs is judged in the
-planner; how it is made into code is the backend's business.
+Here stands only what planner and backend both have to name. Why a strategy may be used and what it costs is
+judged in the planner; how it is made into code is the backend's business.
 """
 
 from __future__ import annotations

@@ -139,7 +139,9 @@ class AttentionOp(Op):
     @classmethod
     def result_fields(cls, written: int) -> dict[str, Any]:
         if written not in (1, 2):
-            raise TypeRuleError(f"{cls.mnemonic} gives an output and, if wanted, a log-sum-exp; {written} results are named")
+            raise TypeRuleError(
+                f"{cls.mnemonic} gives an output and, if wanted, a log-sum-exp; {written} results are named"
+            )
         return {"with_lse": written == 2}
 
     def _result_types(self, row_shape: Shape, value_width: Dim) -> tuple[Type, ...]:
@@ -161,7 +163,9 @@ class AttentionOp(Op):
         if not math.isfinite(self.scale):
             report.error(f"scale {self.scale} is not finite", at="scale")
         if self.softcap is not None and not (math.isfinite(self.softcap) and self.softcap > 0):
-            report.error(f"softcap {self.softcap} is not a positive number", at="softcap", help="leave it out for none")
+            report.error(
+                f"softcap {self.softcap} is not a positive number", at="softcap", help="leave it out for none"
+            )
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             report.error(f"tolerance {self.tolerance} is not a number from 0 up", at="tolerance")
 
@@ -169,7 +173,11 @@ class AttentionOp(Op):
         if self.sinks is None:
             return
         if not isinstance(self.normalizer, Softmax):
-            report.error(f"sinks with {self.normalizer.keyword}", at="sinks", help="only softmax has a denominator for a sink to join")
+            report.error(
+                f"sinks with {self.normalizer.keyword}",
+                at="sinks",
+                help="only softmax has a denominator for a sink to join",
+            )
         self._expect(report, "sinks", self.sinks, [(self.geometry.query_heads,)], "one logit per query head")
 
     def _verify_empty(self, report: OpReport) -> None:
@@ -179,10 +187,20 @@ class AttentionOp(Op):
             self._expect(report, "empty", self.empty.row, shapes, "one row, or one per query head")
             row = self.empty.row.type
             if isinstance(row, TensorType) and row.dtype is not self.value_type.dtype:
-                report.error(f"default row {self.empty.row} is {row.dtype}, values are {self.value_type.dtype}", at="empty")
+                report.error(
+                    f"default row {self.empty.row} is {row.dtype}, values are {self.value_type.dtype}",
+                    at="empty",
+                )
 
     def _expect(
-        self, report: OpReport, at: str, value: Value, shapes: list[Shape], what: str, *, integer: bool = False
+        self,
+        report: OpReport,
+        at: str,
+        value: Value,
+        shapes: list[Shape],
+        what: str,
+        *,
+        integer: bool = False,
     ) -> None:
         """Report unless `value` is a tensor of floats (or integers) with one of `shapes`."""
         kind = value.type
@@ -190,7 +208,11 @@ class AttentionOp(Op):
             report.error(f"{value} is a cache, not a tensor", at=at)
             return
         if not (kind.dtype.is_int if integer else kind.dtype.is_float):
-            report.error(f"{value} is {kind.dtype}", at=at, help=f"expected {'integers' if integer else 'floats'}: {what}")
+            report.error(
+                f"{value} is {kind.dtype}",
+                at=at,
+                help=f"expected {'integers' if integer else 'floats'}: {what}",
+            )
         if not any(len(s) == kind.rank and all(map(may_equal, s, kind.shape)) for s in shapes):
             wanted = " or ".join(format_shape(s) for s in shapes)
             report.error(f"{value} has shape {format_shape(kind.shape)}, expected {wanted}", at=at, help=what)
@@ -210,13 +232,20 @@ class AttentionOp(Op):
             wanted = "bool" if boolean else "floats"
             report.error(f"{at} {value} is {kind.dtype}, expected {wanted}", at=at)
         if self.geometry.keys is None:
-            report.error(f"a tensor {at} in a step", at=at, help="the number of keys grows; use window, prefix or an expression over j")
+            report.error(
+                f"a tensor {at} in a step",
+                at=at,
+                help="the number of keys grows; use window, prefix or an expression over j",
+            )
             return
         shape = self._score_shape()
-        fits = kind.rank <= 4 and all(d == 1 or may_equal(d, s) for d, s in zip(kind.shape[::-1], shape[::-1], strict=False))
+        fits = kind.rank <= 4 and all(
+            d == 1 or may_equal(d, s) for d, s in zip(kind.shape[::-1], shape[::-1], strict=False)
+        )
         if not fits:
             report.error(
-                f"{at} {value} has shape {format_shape(kind.shape)}, which does not broadcast to {format_shape(shape)}",
+                f"{at} {value} has shape {format_shape(kind.shape)}, "
+                f"which does not broadcast to {format_shape(shape)}",
                 at=at,
                 help="trailing dimensions must agree or be 1",
             )
@@ -230,20 +259,33 @@ class AttentionOp(Op):
                     return
                 if key_ids is None and not g.same_length:
                     report.error(
-                        f"documents needs key ids: queries {g.queries}, keys {g.keys}", at="mask", help="write documents(%ids, %key_ids)"
+                        f"documents needs key ids: queries {g.queries}, keys {g.keys}",
+                        at="mask",
+                        help="write documents(%ids, %key_ids)",
                     )
                 for value, length in ((ids, g.queries), (key_ids, g.keys)):
                     if value is not None and length is not None:
                         shapes: list[Shape] = [(length,), (g.batch, length)]
-                        self._expect(report, "mask", value, shapes, "one document id per position", integer=True)
+                        self._expect(
+                            report, "mask", value, shapes, "one document id per position", integer=True
+                        )
             case Lengths(queries, keys):
                 if self.is_causal_cache:
-                    report.error("lengths in a step", at="mask", help="every sequence of a state has the same length")
+                    report.error(
+                        "lengths in a step", at="mask", help="every sequence of a state has the same length"
+                    )
                     return
                 for value in (queries, keys):
                     self._expect(report, "mask", value, [(g.batch,)], "one length per batch", integer=True)
             case Prefix(Value() as count):
-                self._expect(report, "mask", count, [(g.batch,), ()], "one count per batch, or one for all", integer=True)
+                self._expect(
+                    report,
+                    "mask",
+                    count,
+                    [(g.batch,), ()],
+                    "one count per batch, or one for all",
+                    integer=True,
+                )
             case TensorMask(tensor):
                 self._verify_score_tensor(report, "mask", tensor, boolean=True)
             case Predicate(condition):
@@ -260,10 +302,25 @@ class AttentionOp(Op):
                 self._expect(report, "bias", slopes, [(g.query_heads,), (1,)], "one slope per query head")
             case Relative(table):
                 kind = table.type
-                if not (isinstance(kind, TensorType) and kind.rank == 2 and isinstance(kind.shape[1], int) and kind.shape[1] % 2):
-                    report.error(f"table {table} is {kind}", at="bias", help="a float table [H x R] with an odd number R")
+                if not (
+                    isinstance(kind, TensorType)
+                    and kind.rank == 2
+                    and isinstance(kind.shape[1], int)
+                    and kind.shape[1] % 2
+                ):
+                    report.error(
+                        f"table {table} is {kind}",
+                        at="bias",
+                        help="a float table [H x R] with an odd number R",
+                    )
                 else:
-                    self._expect(report, "bias", table, [(g.query_heads, kind.shape[1]), (1, kind.shape[1])], "one row per query head")
+                    self._expect(
+                        report,
+                        "bias",
+                        table,
+                        [(g.query_heads, kind.shape[1]), (1, kind.shape[1])],
+                        "one row per query head",
+                    )
             case ExprBias(value):
                 self._verify_expr(value, report, "bias", want_bool=False)
             case _:
@@ -284,18 +341,20 @@ class AttentionOp(Op):
                     report.error(
                         f"{node.op.value} in a bias under {self.normalizer.keyword}",
                         at=at,
-                        help="exact comparison of scores needs rational arithmetic: + - * / min max abs where and look-ups",
+                        help="scores are compared exactly: use + - * / min max abs where and look-ups",
                     )
 
 
-_ALIGNMENT_HELP = "where lengths can differ, say top_left, bottom_right or an offset, as in causal(bottom_right)"
+_ALIGNMENT_HELP = (
+    "where lengths can differ, say top_left, bottom_right or an offset, as in causal(bottom_right)"
+)
 
 
 def aligned(mask: Mask, inherited: Alignment | None = None) -> Mask:
     """The mask with every alignment written out.
 
-    A window takes the alignment of the causal masks it is and-ed with; whatever is left open is `top_left`, which verification
-    allows only where it makes no difference.
+    A window takes the alignment of the causal masks it is and-ed with; whatever is left open is `top_left`,
+    which verification allows only where it makes no difference.
     """
     match mask:
         case Causal(None):
@@ -331,7 +390,11 @@ def _groups(query_heads: Dim, key_heads: Dim, query: Value, key: str) -> None:
     """`TypeRuleError` unless query heads can be an integer multiple of key heads."""
     if may_equal(query_heads, key_heads):
         return
-    if isinstance(query_heads, int) and isinstance(key_heads, int) and (key_heads == 0 or query_heads % key_heads):
+    if (
+        isinstance(query_heads, int)
+        and isinstance(key_heads, int)
+        and (key_heads == 0 or query_heads % key_heads)
+    ):
         raise TypeRuleError(
             f"query {query} has {query_heads} heads, {key} has {key_heads}",
             at="query",
@@ -348,14 +411,20 @@ def _unified(a: Dim, b: Dim, what: str, left: str, right: str, at: str, help: st
 def _float_operand(value: Value, at: str) -> TensorType:
     kind = tensor_type(value, at)
     if not kind.dtype.is_float:
-        raise TypeRuleError(f"{at} {value} is {kind.dtype}", at=at, help="attention runs on f64, f32, f16 and bf16; convert it")
+        raise TypeRuleError(
+            f"{at} {value} is {kind.dtype}",
+            at=at,
+            help="attention runs on f64, f32, f16 and bf16; convert it",
+        )
     return kind
 
 
 def _same_score_type(query: Value, kind: TensorType, key: str, key_dtype: DType) -> None:
     if kind.dtype is not key_dtype:
         raise TypeRuleError(
-            f"query {query} is {kind.dtype}, {key} is {key_dtype}", at="query", help="a score is a dot product; give both one type"
+            f"query {query} is {kind.dtype}, {key} is {key_dtype}",
+            at="query",
+            help="a score is a dot product; give both one type",
         )
 
 
@@ -379,7 +448,10 @@ class Attend(AttentionOp):
 
     @property
     def geometry(self) -> Geometry:
-        q, k, v = (_float_operand(x, at) for x, at in ((self.query, "query"), (self.key, "key"), (self.value, "value")))
+        q, k, v = (
+            _float_operand(x, at)
+            for x, at in ((self.query, "query"), (self.key, "key"), (self.value, "value"))
+        )
         query, key, value = f"query {self.query}", f"key {self.key}", f"value {self.value}"
         if not 2 <= q.rank <= 4 or not q.rank == k.rank == v.rank:
             raise TypeRuleError(
@@ -389,7 +461,9 @@ class Attend(AttentionOp):
         _same_score_type(self.query, q, key, k.dtype)
         score = "a score is a dot product; give both the same width"
         width = _unified(q.shape[-1], k.shape[-1], "width", query, key, "key", score)
-        length = _unified(k.shape[-2], v.shape[-2], "length", key, value, "value", "every key needs its value")
+        length = _unified(
+            k.shape[-2], v.shape[-2], "length", key, value, "value", "every key needs its value"
+        )
         batch = query_heads = key_heads = 1
         if q.rank >= 3:
             key_heads = _unified(k.shape[-3], v.shape[-3], "head count", key, value, "value")  # type: ignore[assignment]  # a Dim
@@ -409,7 +483,8 @@ class Attend(AttentionOp):
 @register_op
 @dataclass(frozen=True, kw_only=True)
 class AttendStep(AttentionOp):
-    """Attention of one new query per head to everything its cache holds: `[B x H x D]`, or without batch, or without both.
+    """Attention of one new query per head to everything its cache holds: `[B x H x D]`, or without batch, or
+    without both.
 
     The query stands at the last key, so for masks `i` is the number of keys less one.
     """

@@ -27,15 +27,21 @@ class Constant(Op):
     def verify(self, report: OpReport) -> None:
         if len(self.values) != 1:
             if not all(isinstance(d, int) for d in self.type.shape):
-                report.error(f"{self.type} has an open size", at="values", help="give one value for all elements")
+                report.error(
+                    f"{self.type} has an open size", at="values", help="give one value for all elements"
+                )
                 return
             count = math.prod(d for d in self.type.shape if isinstance(d, int))
             if count != len(self.values):
-                report.error(f"{self.type} has {count} elements, {len(self.values)} values are given", at="values")
+                report.error(
+                    f"{self.type} has {count} elements, {len(self.values)} values are given", at="values"
+                )
         if not self.type.dtype.is_float:
             for value in self.values:
                 if not math.isfinite(value) or value != int(value) or not self._fits(int(value)):
-                    report.error(f"{value} is not of type {self.type.dtype}", at="values", help="use a float type")
+                    report.error(
+                        f"{value} is not of type {self.type.dtype}", at="values", help="use a float type"
+                    )
                     return
 
     def _fits(self, value: int) -> bool:

@@ -31,7 +31,9 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
                 size = dim if size == 1 else resolve(size, dim)
             elif dim != 1:
                 text = " and ".join(format_shape(s) for s in shapes)
-                raise TypeRuleError(f"shapes {text} do not broadcast: {size} against {dim}", help="sizes must agree or be 1")
+                raise TypeRuleError(
+                    f"shapes {text} do not broadcast: {size} against {dim}", help="sizes must agree or be 1"
+                )
         result.append(size)
     return tuple(result)  # type: ignore[arg-type]  # built from dims only
 
@@ -182,7 +184,11 @@ class Select(Elementwise):
     def infer(self) -> tuple[Type, ...]:
         condition = tensor_type(self.condition, "condition")
         if condition.dtype is not DType.BOOL:
-            raise TypeRuleError(f"condition {self.condition} is {condition.dtype}, not bool", at="condition", help="compare it first")
+            raise TypeRuleError(
+                f"condition {self.condition} is {condition.dtype}, not bool",
+                at="condition",
+                help="compare it first",
+            )
         branches = self._common(self.then, self.otherwise)
         return (TensorType(branches.dtype, broadcast_shapes([condition.shape, branches.shape])),)
 
@@ -190,7 +196,8 @@ class Select(Elementwise):
 @register_op
 @dataclass(frozen=True, kw_only=True)
 class Convert(Elementwise):
-    """Each element in another type: rounded to nearest even toward floats, truncated toward integers, `!= 0` toward bool.
+    """Each element in another type: rounded to nearest even toward floats, truncated toward integers, `!= 0`
+    toward bool.
 
     A float outside the integer's range, or NaN, becomes the integer's lowest value.
     """

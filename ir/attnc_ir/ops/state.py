@@ -1,7 +1,8 @@
 """Caches: sequences of key and value rows that grow from step to step.
 
-A cache is an SSA value like any other: `cache` names it as it stands before the step, `append` gives the version with one row
-more. Execution updates in place, so a version may be read only above the `append` that continues it.
+A cache is an SSA value like any other: `cache` names it as it stands before the step, `append` gives the
+version with one row more. Execution updates in place, so a version may be read only above the `append` that
+continues it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from attnc_ir.values import Value
 class Cache(Op):
     """A cache that the graph owns: empty in a fresh state, then whatever earlier steps appended.
 
-    `heads` are its leading dimensions (batch x key heads, key heads, or none), `key` and `value` the types of one row.
+    `heads` are its leading dimensions (batch x key heads, key heads, or none), `key` and `value` the types of
+    one row.
     """
 
     mnemonic: ClassVar[str] = "cache"
@@ -35,10 +37,14 @@ class Cache(Op):
 
     def verify(self, report: OpReport) -> None:
         if len(self.heads) > 2:
-            report.error(f"{len(self.heads)} head dimensions", at="heads", help="at most two: batch and heads")
+            report.error(
+                f"{len(self.heads)} head dimensions", at="heads", help="at most two: batch and heads"
+            )
         for name, row in (("key", self.key), ("value", self.value)):
             if row.rank != 1 or not isinstance(row.shape[0], int):
-                report.error(f"a {name} row is {row}", at=name, help="one dimension, its size a number, such as f64[2]")
+                report.error(
+                    f"a {name} row is {row}", at=name, help="one dimension, its size a number, such as f64[2]"
+                )
             elif not row.dtype.is_float:
                 report.error(f"a {name} row of {row.dtype}", at=name, help="use f64, f32, f16 or bf16")
 
@@ -71,5 +77,9 @@ class Append(Op):
 def cache_type(value: Value, at: str = "cache") -> CacheType:
     """The cache type of an operand; `TypeRuleError` when it is a tensor."""
     if not isinstance(value.type, CacheType):
-        raise TypeRuleError(f"{value} is {value.type}, not a cache", at=at, help="make one with: %c = cache {heads = ..., key = ..., value = ...}")
+        raise TypeRuleError(
+            f"{value} is {value.type}, not a cache",
+            at=at,
+            help="make one with: %c = cache {heads = ..., key = ..., value = ...}",
+        )
     return value.type

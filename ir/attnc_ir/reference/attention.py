@@ -176,8 +176,8 @@ def attend_node_row(
     """One output row of a node: what an engine calls for a row it cannot settle itself.
 
     `values` are the stored tensors that the op reads, by value name, in the shapes of their types. For an
-    `attend.step` (where `i` is 0) `keys` and `rows` are what its cache holds, `[... x M x D]` and `[... x M x
-    Dv]` under the cache's head dimensions.
+    `attend.step` (where `i` is 0) `keys` and `rows` are what its cache holds, under the cache's head
+    dimensions: `[... x M x D]` and `[... x M x Dv]`.
     """
     return attend_row(Node(op, values, keys=keys, rows=rows, graph=graph), b, h, i)
 

@@ -26,8 +26,8 @@ from attnc_ir.values import Value
 class Node:
     """An attention op over given arrays, seen as `[B x H x N x D]` whatever rank it was written in.
 
-    `values` are stored tensors by value name. For a step, `keys` and `rows` are what its cache holds, `[... x
-    M x D]` and `[... x M x Dv]` under the cache's head dimensions; for batch attention they are the op's
+    `values` are stored tensors by value name. For a step, `keys` and `rows` are what its cache holds, under
+    the cache's head dimensions: `[... x M x D]` and `[... x M x Dv]`. For batch attention they are the op's
     operands. Raises `ArgumentError` where sizes or counts do not fit each other.
     """
 

@@ -1,4 +1,4 @@
-"""The text form: a file is a list of graphs, a graph a list of statements, each assigned once.
+"""The text form: a file is a list of graphs, a graph is a list of statements.
 
     // a comment
     graph @memory(%q: f64[H x 2], %k: f64[H x 2], %v: f64[H x 3]) -> f64[H x 3] {
@@ -9,6 +9,19 @@
     }
 
 `parse` reads and verifies, `format_module` writes; `parse(format_module(m)) == m`.
+
+- A statement is `%result, ... = op %operand, ... {attribute = value, ...}`. It may span lines, but its
+results
+  stand on one, and several statements may share a line. Types behind a result and behind the graph's `->` are
+  checked, and may be left out.
+- Names are made of up to 128 ASCII letters, digits and `_`. A dimension is a size, a name, or `?` for one
+left
+  open; `x` separates dimensions, so it names none, and neither do `and`, `or` and `not`.
+- Operators bind as in Python, loosest first: `or`, `and`, `not`, comparisons (which do not chain), `|`, `&`,
+  `+ -`, `* / // %`, and `- ~` before an operand.
+- `//` begins a comment, except behind an operand within the parentheses of an attribute: there it divides. A
+  comment on a line of its own is one everywhere.
+- Brackets nest at most 64 deep, expressions 128; a list has at most a million items, a number 600 characters.
 """
 
 from __future__ import annotations
@@ -16,7 +29,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from attnc_ir.diagnostics import Diagnostic, Report
+from attnc_ir.diagnostics import Diagnostic, Report, printable
 from attnc_ir.errors import ArgumentError, SpecError
 from attnc_ir.graph import Module
 from attnc_ir.location import Location
@@ -47,6 +60,7 @@ def parse(text: str, filename: str = "<text>", *, verify: bool = True) -> Module
         raise ArgumentError(
             f"parse reads text, not {type(text).__name__}; decode bytes, or give the path to load"
         )
+    filename = printable(filename)
     source = Source(text, filename)
     report = Report(text)
     outline = Scanner(source, report).scan()
@@ -72,7 +86,9 @@ def load(path: str | os.PathLike[str]) -> Module:
         SpecError: the file is not UTF-8, or as for `parse`.
         ArgumentError: the file cannot be read, or is larger than 64 MiB.
     """
-    name = os.fspath(path)
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"load reads a file, and needs its path, not {type(path).__name__}")
+    name = str(path)
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -87,10 +103,13 @@ def load(path: str | os.PathLike[str]) -> Module:
 
 
 def decode(content: bytes, name: str) -> str:
-    """The text that the bytes of a file called `name` hold; `SpecError` points at a byte that is not UTF-8."""
+    """The text that the bytes of a file called `name` hold; `SpecError` points at a byte that is not
+    UTF-8.
+    """
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
+        name = printable(name)
         before = content[: error.start].decode("utf-8")
         line = before.count("\n") + 1
         column = len(before) - (before.rfind("\n") + 1) + 1

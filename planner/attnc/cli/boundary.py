@@ -54,7 +54,9 @@ def _told(error: BaseException) -> int:
             return READER_GONE
         case MemoryError():
             detail = f": {error}" if str(error) else ""
-            complain(f"attnc: error: not enough memory{detail}\nhelp: use smaller sizes, or a machine with more")
+            complain(
+                f"attnc: error: not enough memory{detail}\nhelp: use smaller sizes, or a machine with more"
+            )
             return AT_FAULT
         case _:
             complain(_internal(error))
@@ -95,21 +97,26 @@ def _versions() -> str:
     )
 
 
-def _abandon(stream: TextIO | None) -> None:
-    """Let what is still buffered for a closed pipe go nowhere, or Python would complain at exit."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+def finished(code: int) -> int:
+    """Write what is still buffered for stdout; the exit code, which says if that fails."""
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon(sys.stdout)
+        return code or READER_GONE
+    except OSError as error:
+        _abandon(sys.stdout)
+        if code == OK:
+            complain(f"attnc: error: cannot write to standard output: {error.strerror or error}")
+        return code or AT_FAULT
+    return code
+
+
+def _abandon(stream: TextIO) -> None:
+    """Drop what is buffered for a stream that takes nothing more, or Python would complain at exit."""
+    with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno() if stream is not None else 1)
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def flush() -> None:
-    """Write what is buffered for stdout, so that a full disk is an error with a message."""
-    if sys.stdout is not None:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            _abandon(sys.stdout)
-            raise AttncError(f"attnc: error: cannot write to standard output: {error.strerror or error}") from None

@@ -55,7 +55,7 @@ def complain(text: str) -> None:
 
 
 def out_json(document: Any) -> None:
-    """Write one JSON document to stdout. Numbers that JSON does not have become the words nan, inf and -inf."""
+    """Write one JSON document to stdout; nan, inf and -inf, which JSON does not have, become words."""
     out(json.dumps(_with_words(document), indent=2, allow_nan=False))
 
 
@@ -99,8 +99,8 @@ def _ended(text: str) -> str:
 
 
 def _write(stream: TextIO | None, text: str, name: str) -> None:
-    if stream is None:  # closed by whoever started the command
-        return
+    if stream is None:
+        raise ArgumentError(f"cannot write to {name}: it is closed")
     try:
         stream.write(text)
         stream.flush()

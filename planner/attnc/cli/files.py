@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import stat
+import struct
 import sys
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 import attnc
-from attnc_ir.diagnostics import printable
-from attnc_ir.errors import ArgumentError
+from attnc.cli.console import on_terminal, say
+from attnc_ir.diagnostics import Diagnostic, printable
+from attnc_ir.errors import ArgumentError, SpecError
 from attnc_ir.graph import Module
 from attnc_ir.storage import Array
 from attnc_ir.text import MAX_BYTES, decode
@@ -46,6 +50,8 @@ def read_text(path: str) -> str:
         if path == STDIN:
             if sys.stdin is None:
                 raise ArgumentError("there is no standard input; name a file")
+            if on_terminal(sys.stdin):
+                say("reading a spec from the keyboard; end it with Ctrl-D, or see --help")
             content = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with Path(path).open("rb") as file:
@@ -64,42 +70,52 @@ def read_spec(path: str) -> Module:
     return attnc.parse(read_text(path), filename=shown(path))
 
 
+def read_modules(path: str) -> list[Module]:
+    """The modules that lines `// -----` part in a file, or on stdin for `-`; one error holds all faults."""
+    modules: list[Module] = []
+    faults: list[Diagnostic] = []
+    for section in sections(read_text(path)):
+        try:
+            modules.append(attnc.parse(section, filename=shown(path)))
+        except SpecError as error:
+            faults += error.diagnostics
+    if faults:
+        raise SpecError(faults)
+    return modules
+
+
 def sections(text: str) -> list[str]:
     r"""The modules of a text that lines `// -----` part, each on the lines where it stood.
 
-    >>> sections("graph A\n// -----\ngraph B\n")
-    ['graph A\n', '\n\ngraph B\n']
+    >>> sections("graph A\n// -----\ngraph B\n// -----\n// that is all\n")
+    ['graph A\n', '\n// -----\ngraph B\n']
     """
-    if not _PARTED.search(text):
-        return [text]
-    found = []
-    start = 0
-    for end in [*(match.start() for match in _PARTED.finditer(text)), len(text)]:
-        body = text[start:end]
-        if not _REMARKS.match(body):
-            # The separator itself is a comment, so only line breaks stand for what is above.
-            found.append("\n" * text.count("\n", 0, start) + body.removeprefix(SEPARATOR).lstrip(" \t\r"))
-        start = end
+    edges = [0, *(match.start() for match in _PARTED.finditer(text)), len(text)]
+    bodies = [(start, text[start:end]) for start, end in pairwise(edges)]
+    found = ["\n" * text.count("\n", 0, start) + body for start, body in bodies if not _REMARKS.match(body)]
     return found or [text]
 
 
 # --- arrays -------------------------------------------------------------------------------------------------
 
 
+_HOW = "write one with np.savez(path, q=q, k=k), an array for each input of the graph"
+
+
 def read_arrays(path: str) -> dict[str, Array]:
-    """The arrays of an `.npz` file by name. Nothing in it is ever unpickled."""
+    """The arrays of an `.npz` file by name, or of one on stdin for `-`. Nothing in it is ever unpickled."""
     name = shown(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        source = io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else path
+        with np.load(source, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ArgumentError(
-                    f"{name} holds one array without a name; save an .npz: np.savez({name!r}, q=q, ...)"
-                )
+                raise ArgumentError(f"{name} holds one array without a name; {_HOW}")
             return {key: _member(archive, key, name) for key in archive.files}
     except OSError as error:
         raise ArgumentError(f"cannot read {name}: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ArgumentError(_no_archive(name, error)) from None
+        detail = "" if "pickle" in str(error) or not str(error) else f" ({error})"
+        raise ArgumentError(f"{name} is not an .npz file{detail}; {_HOW}") from None
 
 
 def _member(archive: Mapping[str, Array], key: str, name: str) -> Array:
@@ -111,16 +127,20 @@ def _member(archive: Mapping[str, Array], key: str, name: str) -> Array:
             raise ArgumentError(f"{what} holds Python objects, which are not read; save numbers") from None
         raise ArgumentError(f"{what} is damaged: {error}") from None
     # What a damaged or hostile archive makes of the zip and array readers.
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        SyntaxError,
+        struct.error,
+    ) as error:
         raise ArgumentError(f"{what} is damaged: {error or type(error).__name__}") from None
     if not isinstance(array, np.ndarray):
         raise ArgumentError(f"{what} is no array; save the file with np.savez")
     return array
-
-
-def _no_archive(name: str, error: Exception) -> str:
-    detail = "" if "pickle" in str(error) or not str(error) else f" ({error})"
-    return f"{name} is not an .npz file{detail}; write one with np.savez(path, q=q, k=k, v=v)"
 
 
 # --- output -------------------------------------------------------------------------------------------------
@@ -148,10 +168,12 @@ def write(path: str, save: Callable[[BinaryIO], object]) -> None:
 
     A name that stands for something else than a file, `/dev/null` or a pipe, is written to as it is.
     """
+    if "\0" in path:
+        raise ArgumentError(f"cannot write {printable(path)}: a file name has no NUL character")
     try:
         if path == STDIN:
             save(sys.stdout.buffer)
-            sys.stdout.flush()
+            sys.stdout.buffer.flush()
             return
         target = Path(path).resolve()  # through a link, to the file it names
         mode = _mode(target)
@@ -171,9 +193,8 @@ def write(path: str, save: Callable[[BinaryIO], object]) -> None:
             raise
     except BrokenPipeError:
         raise
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ArgumentError(f"cannot write {printable(path)}: {reason}") from None
+    except OSError as error:
+        raise ArgumentError(f"cannot write {printable(path)}: {error.strerror or error}") from None
 
 
 def _mode(target: Path) -> int | None:
@@ -185,17 +206,3 @@ def _mode(target: Path) -> int | None:
         os.umask(mask)
         return 0o666 & ~mask
     return stat.S_IMODE(found) if stat.S_ISREG(found) else None
-
-
-__all__ = [
-    "SEPARATOR",
-    "STDIN",
-    "read_arrays",
-    "read_spec",
-    "read_text",
-    "sections",
-    "shown",
-    "write",
-    "write_arrays",
-    "write_text",
-]

@@ -1,8 +1,9 @@
 """Double arithmetic that carries a bound of its own error.
 
-A pair is a double and a bound of its distance from the real number it stands for; the bound is exactly 0 when the double is
-that number. Bounds are rounded up by a few units, so that their own rounding cannot hurt; a result that is not finite has the
-bound 0 when its operands were exact specials and infinity (nothing is known) when it overflowed.
+A pair is a double and a bound of its distance from the real number it stands for; the bound is exactly 0 when
+the double is that number. Bounds are rounded up by a few units, so that their own rounding cannot hurt; a
+result that is not finite has the bound 0 when its operands were exact specials and infinity (nothing is
+known) when it overflowed.
 """
 
 import math
@@ -65,11 +66,14 @@ def mul_bounded(x: float, ex: float, y: float, ey: float) -> tuple[float, float]
 @njit(nogil=True, error_model="numpy")
 def div_bounded(x: float, ex: float, y: float, ey: float) -> tuple[float, float]:
     """`x / y`; nothing is known when the divisor could be zero."""
+    if y == 0.0 and ey == 0.0:
+        # Real numbers have one zero: what is divided by it keeps its own sign.
+        return (math.copysign(math.inf, x) if abs(x) > 0.0 else math.nan), (0.0 if ex == 0.0 else math.inf)
     q = x / y
     if ey != 0.0 and abs(y) <= 2.0 * ey:
         return q, math.inf
     if not math.isfinite(q):
-        return _bounded(q, ex + ey, not (math.isfinite(x) and math.isfinite(y)) or y == 0.0)
+        return _bounded(q, ex + ey, not (math.isfinite(x) and math.isfinite(y)))
     if ex == 0.0 and ey == 0.0:
         if x == 0.0 or not math.isfinite(y):
             return q, 0.0

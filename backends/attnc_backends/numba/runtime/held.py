@@ -1,7 +1,7 @@
 """Positions that a top-k scan holds: records of 24 bytes, position, score, and error with the score's class.
 
-Classes are 0 for a real score, 1 and -1 for the infinities. The class of an infinity is kept in place of the error, as 1 or 2
-below zero; real scores have errors from 0 up.
+Classes are 0 for a real score, 1 and -1 for the infinities. The class of an infinity is kept in place of the
+error, as 1 or 2 below zero; real scores have errors from 0 up.
 """
 
 import math

@@ -21,7 +21,7 @@ def maximum(x, y):  # type: ignore[no-untyped-def]  # compiled for any element t
 
 
 @njit(nogil=True, error_model="numpy")
-def truncate(x: float, low: float, high: float, otherwise: int) -> int:
+def truncate(x: float, low: float, high: float, otherwise: int) -> np.int64 | int:
     """`x` truncated toward zero, or `otherwise` when it is NaN or outside `[low, high)`."""
     if x >= low and x < high:
         return np.int64(x)
@@ -29,11 +29,11 @@ def truncate(x: float, low: float, high: float, otherwise: int) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def narrow_to_odd(x: float) -> float:
+def narrow_to_odd(x: float) -> np.float32 | float:
     """`x` as a float32 rounded to odd, so that rounding it once more to a half is rounding `x` once.
 
-    Boldo and Melquiond, "When double rounding is odd", 2005: a format with at least two more bits, rounded to odd, keeps on
-    which side of every midpoint of the narrower format the number lies.
+    Boldo and Melquiond, "When double rounding is odd", 2005: a format with at least two more bits, rounded to
+    odd, keeps on which side of every midpoint of the narrower format the number lies.
     """
     y = np.float32(x)
     if np.float64(y) == np.float64(x) or x != x or math.isinf(x):
@@ -46,7 +46,9 @@ def narrow_to_odd(x: float) -> float:
 
 @njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def abs_dot_f64(x: int, y: int, n: int) -> tuple[float, float]:
-    """Dot product of two rows of doubles, and the sum of the products' magnitudes, in any order of summation."""
+    """Dot product of two rows of doubles, and the sum of the products' magnitudes, in any order of
+    summation.
+    """
     s = 0.0
     a = 0.0
     for c in range(n):
