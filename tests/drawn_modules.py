@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from attnc_ir.attributes.bias import Alibi, Bias, BiasTerm, ExprBias, Relative, TensorBias
@@ -44,6 +45,7 @@ from attnc_ir.expr import (
 from attnc_ir.graph import Graph, Module
 from attnc_ir.op import registered_ops
 from attnc_ir.ops import Attend, AttendStep
+from attnc_ir.text import format_attributes
 from attnc_ir.types import DType, TensorType
 from attnc_ir.values import Value
 
@@ -170,8 +172,8 @@ def biases(draw: DRAW, extra: dict[str, Value], exact: bool) -> Bias:
 
 
 @st.composite
-def attention(draw: DRAW, extra: dict[str, Value]) -> dict[str, Any]:
-    """The attributes of an attention op."""
+def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any]:
+    """The attributes of an attention op, the `wanted` one among them."""
     normalizer = draw(normalizers)
     empties: list[Empty] = [EmptyZero(), EmptyError()]
     if extra:
@@ -187,18 +189,19 @@ def attention(draw: DRAW, extra: dict[str, Value]) -> dict[str, Any]:
     }
     if extra and isinstance(normalizer, Softmax):
         drawn["sinks"] = draw(st.sampled_from([None, extra["sinks"]]))
-    kept = draw(st.sets(st.sampled_from(sorted(drawn))))
+    kept = draw(st.sets(st.sampled_from(sorted(drawn)))) | {wanted}
     return {"normalizer": normalizer} | {name: value for name, value in drawn.items() if name in kept}
 
 
 # --- graphs ---
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True)
-ELEMENTWISE = ["neg", "add", "sub", "mul", "div", "min", "max", "eq", "lt", "le", "select"]
+SPECIAL = ["attend", "attend.step", "cache", "append"]
+SIMPLE = sorted(registered_ops().keys() - set(SPECIAL))
 DTYPES = st.sampled_from([DType.F64, DType.F32, DType.F16, DType.BF16])
 
 
-def add_attention(draw: DRAW, b: GraphBuilder) -> None:
+def add_attention(draw: DRAW, b: GraphBuilder, wanted: str = "") -> None:
     """Inputs of all sorts, and an attention over them."""
     dtype, length = draw(DTYPES), draw(st.sampled_from(["N", "M", "?", "7"]))
     q = b.input("q" + str(draw(st.integers(0, 10**6))), f"{dtype}[B x 4 x N x 8]")
@@ -209,17 +212,17 @@ def add_attention(draw: DRAW, b: GraphBuilder) -> None:
         "slopes": f"{dtype}[4]", "table": f"{dtype}[1 x 5]", "row": f"{dtype}[3]", "sinks": f"{dtype}[4]",
     }  # fmt: skip
     extra = {name: b.input(f"{q.name}_{name}", kind) for name, kind in kinds.items()}
-    b.op(Attend, q, k, v, results=draw(st.integers(1, 2)), **draw(attention(extra)))
+    b.op(Attend, q, k, v, results=draw(st.integers(1, 2)), **draw(attention(extra, wanted)))
 
 
-def add_state(draw: DRAW, b: GraphBuilder) -> None:
+def add_state(draw: DRAW, b: GraphBuilder, wanted: str = "") -> None:
     """A cache, an append and a step."""
     dtype, heads = draw(DTYPES), draw(st.sampled_from(["", "H", "B x H", "4", "?"]))
     row = f"{heads} x 2" if heads else "2"
     q = b.input(f"s{draw(st.integers(0, 10**6))}", f"{dtype}[{row}]")
     cache = b.cache(heads=f"[{heads}]", key=f"{dtype}[2]", value=f"{dtype}[2]")
     cache = b.append(cache, q, q) if draw(st.booleans()) else cache
-    b.op(AttendStep, q, cache, results=draw(st.integers(1, 2)), **draw(attention({})))
+    b.op(AttendStep, q, cache, results=draw(st.integers(1, 2)), **draw(attention({}, wanted)))
 
 
 def add_simple(draw: DRAW, b: GraphBuilder, known: list[Value]) -> None:
@@ -255,29 +258,47 @@ def add_simple(draw: DRAW, b: GraphBuilder, known: list[Value]) -> None:
         b.op(cls, *operands)
 
 
+def add(draw: DRAW, b: GraphBuilder, name: str) -> None:
+    """An op, with what it needs; `AttncError` when this draw does not type-check. A dot may name an attribute of it."""
+    if name.startswith("attend.step"):
+        add_state(draw, b, name.removeprefix("attend.step").lstrip("."))
+    elif name in SPECIAL[2:] or name.split(".", maxsplit=1)[0] == "cache":
+        add_state(draw, b)
+    elif name.startswith("attend"):
+        add_attention(draw, b, name.removeprefix("attend").lstrip("."))
+    else:
+        add_simple(draw, b, name.split(".", maxsplit=1)[0])
+
+
 @st.composite
-def graphs(draw: DRAW, name: str) -> Graph:
-    """A graph that verifies."""
+def graphs(draw: DRAW, name: str, wanted: str = "") -> Graph:
+    """A graph that verifies; with the op or attribute that is `wanted`, such as `add` or `attend.mask`."""
     b = GraphBuilder(name)
     b.input(
         "x", draw(st.sampled_from(["f64[N x 2]", "f32[]", "i64[3 x 1]", "bool[2 x 2]", "f64[B x ? x 4]"]))
     )
-    for _ in range(draw(st.integers(0, 10))):
-        add = draw(st.sampled_from([add_attention, add_state, *[add_simple] * 5]))
-        known = [value for value in b.values if isinstance(value.type, TensorType)]
+    drawn = draw(st.lists(st.sampled_from([*SPECIAL[:2], *SIMPLE]), max_size=8))
+    for op in [wanted, *drawn] if wanted else drawn:
         try:
-            if add is add_simple:
-                add_simple(draw, b, known)
-            else:
-                add(draw, b)
+            add(draw, b, op)
         except AttncError:
-            pass  # this draw does not type-check; the builder refused it and is as it was
+            pass  # the builder refused it, and is as it was
     returnable = [value for value in b.values if isinstance(value.type, TensorType)]
-    return b.build(*draw(st.lists(st.sampled_from(returnable), min_size=1, max_size=4)))
+    graph = b.build(*draw(st.lists(st.sampled_from(returnable), min_size=1, max_size=4)))
+    assume(not wanted or wanted in contents(graph))
+    return graph
+
+
+def contents(graph: Graph) -> set[str]:
+    """The ops of a graph by name, and as `op.attribute` the attributes that its text states."""
+    ops = {op.mnemonic for op in graph.ops}
+    return ops | {
+        f"{op.mnemonic}.{text.split(' = ')[0]}" for op in graph.ops for text in format_attributes(op)
+    }
 
 
 @st.composite
-def modules(draw: DRAW) -> Module:
-    """A module of one to three graphs."""
+def modules(draw: DRAW, wanted: str = "") -> Module:
+    """A module of one to three graphs; with the op or attribute that is `wanted`."""
     taken = draw(st.lists(names, min_size=1, max_size=3, unique=True))
-    return Module(tuple(draw(graphs(name)) for name in taken))
+    return Module((draw(graphs(taken[0], wanted)), *(draw(graphs(name)) for name in taken[1:])))

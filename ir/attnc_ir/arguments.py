@@ -18,7 +18,7 @@ from attnc_ir.attributes.mask import Lengths, Prefix
 from attnc_ir.errors import ArgumentError
 from attnc_ir.graph import Graph
 from attnc_ir.kinds import suggest
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttentionOp
 from attnc_ir.storage import NUMPY, Array, from_float64
 from attnc_ir.types import MAX_DIM, UNKNOWN, Dim, DType, Shape, Symbol, TensorType, format_shape
 from attnc_ir.values import Value

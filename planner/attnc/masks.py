@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnc.expressions import Box
+from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.mask import Alignment, Causal, Corner, Everything, Mask, Nothing, Window
-from attnc_ir.ops.attend import AttentionOp, Geometry, aligned
+from attnc_ir.ops import AttentionOp, Geometry
 from attnc_ir.types import MAX_DIM
 
 LIMIT = MAX_DIM

@@ -14,7 +14,7 @@ from attnc.strategies import DenseJudge, HullJudge, Judge, Sizes, base, judge_of
 from attnc_ir.attributes.mask import Causal, Corner
 from attnc_ir.attributes.strategy import Dense, Hull
 from attnc_ir.errors import ArgumentError, PlanError
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttentionOp
 from attnc_ir.text import parse
 
 

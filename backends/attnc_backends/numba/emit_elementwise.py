@@ -156,4 +156,6 @@ def converted(text: str, source: DType, target: DType) -> str:
         return f"truncate({text}, {float(low)!r}, {float(high)!r}, {low})"
     if source is DType.BOOL:
         return f"np.int64({text})"
+    if source.is_int and target is DType.BF16:
+        return f"integer_to_odd({text})"
     return text

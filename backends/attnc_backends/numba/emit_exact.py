@@ -66,7 +66,11 @@ def _query_key(node: Node, f: Function, j: str = "j") -> tuple[str, str]:
 
 
 def _classify(node: Node) -> str:
-    """`classify(b, h, i, j)`: 0 finite (however large), 1 and -1 the infinities, 2 NaN."""
+    """`classify(b, h, i, j)`: 0 finite (however large), 1 and -1 the infinities, 2 NaN.
+
+    Under a softcap the class of the dot product stays visible although the score is finite, for then the
+    accumulator cannot compare it.
+    """
     f = node.function("classify", "b", "h", "i", "j", doc="0 a real number, 1 and -1 the infinities, 2 NaN")
     q, k = _query_key(node, f)
     f.line("kind = 0")
@@ -77,14 +81,18 @@ def _classify(node: Node) -> str:
     elif node.op.scale < 0.0:
         f.line("kind = -kind if kind != 2 else 2")
     if node.op.bias:
-        f.line(f"kind = sum_class(kind, {node.call('bounded_bias', 'b', 'h', 'i', 'j')}[3])")
+        f.line(f"own = {node.call('bounded_bias', 'b', 'h', 'i', 'j')}[3]")
+        if node.op.softcap is None:
+            f.line("kind = sum_class(kind, own)")
+        else:
+            f.line("kind = own if own != 0 and kind != 2 else kind")
     f.line("return kind")
     return f.text()
 
 
 def _bounded_score(node: Node) -> str:
-    """`bounded_score(b, h, i, j, k_row, query)`: a score, its error bound and its class, or (.., .., 3) for a
-    removed key.
+    """`bounded_score(b, h, i, j, k_row, query)`: a score, its error bound and its class; class 3 for a
+    removed key, 4 where only rational arithmetic can tell.
     """
     op = node.op
     f = node.function(
@@ -95,7 +103,7 @@ def _bounded_score(node: Node) -> str:
         "j",
         "k_row",
         "query",
-        doc="score, error bound, class; class 3 is removed",
+        doc="score, error bound, class; class 3 is removed, 4 unknown",
     )
     s = node.sizes(f)
     _, _, element = node.keys_at(f)
@@ -118,14 +126,14 @@ def _bounded_score(node: Node) -> str:
     f.line("error = 0.0")
     if op.bias:
         terms = len(op.bias)
-        f.line(f"bias, bias_size, error, _ = {node.call('bounded_bias', 'b', 'h', 'i', 'j')}")
-        with f.block("if bias == -math.inf"):
-            f.line("return 0.0, 0.0, 3")
+        f.line(f"bias, bias_size, error, kind = {node.call('bounded_bias', 'b', 'h', 'i', 'j')}")
+        with f.block("if kind >= 3"):
+            f.line("return 0.0, math.inf, kind")
         f.line("dot += bias\nsize += bias_size")
     # Any order of n additions of rounded products is off by at most (n + 1) u times the sum of magnitudes, to
     # first order; the slack covers the rest, and the last term what underflow can take away.
-    scale = max(1.0, abs(op.scale))
-    tiny = literal(scale * 5e-324 * 4 if scale < 1e300 else 1e-20)
+    factor = max(1.0, abs(op.scale), op.softcap if op.softcap is not None and op.bias else 1.0)
+    tiny = literal(factor * 2e-323)
     f.line(f"error += ({s.d} + {terms + 8}) * {_U!r} * size + ({s.d} + {terms + 1}) * {tiny}")
     with f.block("if math.isfinite(dot) and math.isfinite(error)"):
         f.line("return dot, error, 0")
@@ -217,8 +225,8 @@ def _accumulate_scores(node: Node, f: Function) -> None:
 
 
 def _compare_capped(node: Node, f: Function) -> None:
-    """Equal arguments of tanh leave the biases to compare; anything else that the filter left open stays
-    open.
+    """tanh is strictly increasing: where its arguments and the biases are ordered alike, so are the scores. What
+    is ordered one way by tanh and the other way by the biases stays open.
     """
     for j in ("j1", "j2"):
         with f.block(f"if {node.call('bounded_bias', 'b', 'h', 'i', j)}[2] != 0.0"):
@@ -227,12 +235,13 @@ def _compare_capped(node: Node, f: Function) -> None:
             f.line("return 2")
     f.line("shared_acc_clear(frame, acc)")
     _accumulate_scores(node, f)
-    with f.block("if shared_acc_sign(frame, acc) != 0"):
-        f.line("return 2")
-    f.line("shared_acc_clear(frame, acc)")
+    f.line("order = shared_acc_sign(frame, acc)\nshared_acc_clear(frame, acc)")
     for j, sign in (("j1", "1.0"), ("j2", "-1.0")):
         node.accumulate_bias(f, j, sign)
-    f.line("return shared_acc_sign(frame, acc)")
+    f.line("other = shared_acc_sign(frame, acc)")
+    with f.block("if order * other < 0"):
+        f.line("return 2")
+    f.line("return order if order != 0 else other")
 
 
 def _beats(node: Node) -> str:
@@ -284,6 +293,9 @@ def _key_score(node: Node, f: Function) -> None:
     with f.block("if kind == 3"):
         f.line("continue")
     f.line("count += 1")
+    if node.may_be_unsettled:
+        with f.block("if kind == 4"):
+            f.line("unsettled = True\ncontinue")
     with f.block("if kind == 2"):
         f.line("bad = True\nbreak")
     if node.op.lse is not None:

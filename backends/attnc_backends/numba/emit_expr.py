@@ -72,11 +72,7 @@ class ExprEmitter:
                     ExprType.INT,
                 )
             case IntLiteral(value):
-                # The lowest int64 has no literal of its own: it is the negation of a number that does not
-                # fit.
-                return Emission(
-                    str(value) if value > -(2**63) else "(-9223372036854775807 - 1)", ExprType.INT
-                )
+                return Emission(_int_literal(value), ExprType.INT)
             case FloatLiteral(value):
                 return Emission(literal(value), ExprType.FLOAT)
             case BoolLiteral(value):
@@ -188,6 +184,14 @@ class ExprEmitter:
             f.line(f"store_i64(frame + {8 * f.layout.slot('fault')}, {LOOKUP_FAULT})")
             f.line(f"{value} = {zero}")
         return Emission(value, kind)
+
+
+def _int_literal(value: int) -> str:
+    """An int64 as source text.
+
+    Python folds arithmetic on literals into integers of any size; a call in between keeps it to 64 bits.
+    """
+    return str(value) if -(2**31) < value < 2**31 else f"np.int64({value})"
 
 
 def _load_int(dtype: DType, address: str) -> str:

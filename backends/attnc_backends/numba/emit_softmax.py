@@ -40,19 +40,21 @@ def _scratch(node: Node) -> str:
     s = node.sizes(f)
     a = node.op.accumulator.itemsize
     f.line(
-        f"return {a} * ({ROWS} * {s.d} + {s.d} * {KEYS} + {KEYS} + {KEYS} * {s.dv} + {ROWS} * {s.dv}) + {KEYS} + {ROWS} * 48"
+        f"return {a} * ({ROWS} * {s.d} + {s.d} * {KEYS} + {KEYS} + {KEYS} * {s.dv} + {s.dv})"
+        f" + 8 * {ROWS} * {s.dv} + {KEYS} + {ROWS} * {_Row.BYTES}"
     )
     return f.text()
 
 
 class _Row:
-    """Per-row bookkeeping in scratch, by name: range, count, maximum and denominators."""
+    """Per-row bookkeeping in scratch, by name: range, count, maximum and denominator."""
 
-    FIELDS = ("lo", "hi", "count", "top", "total", "lse_total")
+    FIELDS = ("lo", "hi", "count", "top", "total")
+    BYTES = 8 * len(FIELDS)
 
     @staticmethod
     def at(name: str) -> str:
-        return f"row_at + 48 * r + {8 * _Row.FIELDS.index(name)}"
+        return f"at_row + {_Row.BYTES} * r + {8 * _Row.FIELDS.index(name)}"
 
 
 def _rows(node: Node) -> str:
@@ -70,9 +72,11 @@ def _rows(node: Node) -> str:
     def at(base: str, index: str) -> str:
         return f"{base} + {a} * ({index})"
 
-    f.line(f"q_at = scratch\nk_at = q_at + {a * ROWS} * {s.d}\ns_at = k_at + {a * KEYS} * {s.d}")
-    f.line(f"v_at = s_at + {a * KEYS}\no_at = v_at + {a * KEYS} * {s.dv}")
-    f.line(f"keep_at = o_at + {a * ROWS} * {s.dv}\nrow_at = keep_at + {KEYS}")
+    # Names begin with `at_`, as no slot of the frame does.
+    f.line(f"at_o = scratch\nat_q = at_o + {8 * ROWS} * {s.dv}")
+    f.line(f"at_k = at_q + {a * ROWS} * {s.d}\nat_s = at_k + {a * KEYS} * {s.d}")
+    f.line(f"at_v = at_s + {a * KEYS}\nat_part = at_v + {a * KEYS} * {s.dv}")
+    f.line(f"at_keep = at_part + {a} * {s.dv}\nat_row = at_keep + {KEYS}")
     f.line(f"blocks = ({s.nq} + {ROWS - 1}) // {ROWS}")
     with f.block("for unit in range(first, last)"):
         f.line(f"h = (unit // blocks) % {s.hq}\nb = unit // (blocks * {s.hq})\nhk = h // {g}")
@@ -81,27 +85,24 @@ def _rows(node: Node) -> str:
         with f.block("for r in range(rows)"):
             f.line("i = i0 + r" if node.cache is None else f"i = {s.nk} - 1")
             node.range_lines(f)
-            f.line("low, high = min(low, lo), max(high, hi)")
-            f.line(
-                f"store_i64({_Row.at('lo')}, lo)\nstore_i64({_Row.at('hi')}, hi)\nstore_i64({_Row.at('count')}, 0)"
-            )
-            f.line(
-                f"store_f64({_Row.at('top')}, -math.inf)\nstore_f64({_Row.at('total')}, 0.0)\nstore_f64({_Row.at('lse_total')}, 0.0)"
-            )
+            with f.block("if lo < hi"):
+                f.line("low, high = min(low, lo), max(high, hi)")
+            f.line(f"store_i64({_Row.at('lo')}, lo)\nstore_i64({_Row.at('hi')}, hi)")
+            f.line(f"store_i64({_Row.at('count')}, 0)\nstore_f64({_Row.at('top')}, -math.inf)")
+            f.line(f"store_f64({_Row.at('total')}, 0.0)")
             query, step = node.query_row(f)
             with f.block(f"for c in range({s.d})"):
                 f.line(
-                    store(acc, at("q_at", f"r * {s.d} + c"), load(op.key_type.dtype, f"{query} + c * {step}"))
+                    store(acc, at("at_q", f"r * {s.d} + c"), load(op.key_type.dtype, f"{query} + c * {step}"))
                 )
-            with f.block(f"for c in range({s.dv})"):
-                f.line(store(acc, at("o_at", f"r * {s.dv} + c"), "0.0"))
+            f.line(f"tile_fill_f64(at_o + 8 * r * {s.dv}, 0.0, {s.dv})")
         with f.block(f"for j0 in range(low, high, {KEYS})"):
             f.line(f"width = min({KEYS}, high - j0)")
             _pack(node, f)
             with f.block("for r in range(rows)"):
                 _tile(node, f, real, is_mean)
         with f.block("for r in range(rows)"):
-            _finish(node, f, real, is_mean)
+            _finish(node, f, is_mean)
     f.line(f"return {OK}")
     return f.text()
 
@@ -115,10 +116,10 @@ def _pack(node: Node, f: Function) -> None:
     with f.block("for x in range(width)"):
         with f.block(f"for c in range({s.d})"):
             source = load(node.key_dtype, f"keys + x * {key_step} + c * {key_element}")
-            f.line(store(acc, f"k_at + {a} * (c * {KEYS} + x)", source))
+            f.line(store(acc, f"at_k + {a} * (c * {KEYS} + x)", source))
         with f.block(f"for c in range({s.dv})"):
             source = load(op.value_type.dtype, f"values + x * {value_step} + c * {value_element}")
-            f.line(store(acc, f"v_at + {a} * (x * {s.dv} + c)", source))
+            f.line(store(acc, f"at_v + {a} * (x * {s.dv} + c)", source))
 
 
 def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
@@ -132,34 +133,28 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     with f.block("if lo >= hi"):
         f.line("continue")
     f.line("i = i0 + r" if node.cache is None else f"i = {s.nk} - 1")
-    f.line(f"tile_fill_{acc}(s_at + {a} * lo, {real}(0.0), hi - lo)")
+    f.line(f"tile_fill_{acc}(at_s + {a} * lo, {real}(0.0), hi - lo)")
     with f.block(f"for c in range({s.d})"):
-        q = load(acc, f"q_at + {a} * (r * {s.d} + c)")
-        f.line(f"tile_axpy_{acc}(s_at + {a} * lo, {q}, k_at + {a} * (c * {KEYS} + lo), hi - lo)")
+        q = load(acc, f"at_q + {a} * (r * {s.d} + c)")
+        f.line(f"tile_axpy_{acc}(at_s + {a} * lo, {q}, at_k + {a} * (c * {KEYS} + lo), hi - lo)")
     f.line(f"old = {real}(load_f64({_Row.at('top')}))\ntop = old\ncount = 0")
     with f.block("for x in range(lo, hi)"):
         f.line("j = j0 + x")
         if checked:
-            f.line("store_u8(keep_at + x, 0)")
+            f.line("store_u8(at_keep + x, 0)")
         if node.has_residual:
             with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
                 f.line("continue")
-        score = f"{load(acc, f's_at + {a} * x')}"
-        if op.scale != 1.0:
-            score = f"{real}({literal(op.scale)}) * {score}"
-        if op.softcap is not None:
-            cap = f"{real}({literal(op.softcap)})"
-            score = f"{cap} * {real}(math.tanh({score} / {cap}))"
-        f.line(f"score = {real}({score})")
+        f.line(f"score = {real}({_modified(node, load(acc, f'at_s + {a} * x'), real)})")
         if op.bias:
-            f.line(f"bias = {node.call('bias', 'b', 'h', 'i', 'j')}")
-            with f.block("if bias == -math.inf"):
+            f.line(f"bias, removed = {node.call('bias', 'b', 'h', 'i', 'j')}")
+            with f.block("if removed"):
                 f.line("continue")
             f.line(f"score = {real}(np.float64(score) + bias)")
         if checked:
-            f.line("store_u8(keep_at + x, 1)")
+            f.line("store_u8(at_keep + x, 1)")
         f.line("count += 1")
-        f.line(store(acc, f"s_at + {a} * x", "score"))
+        f.line(store(acc, f"at_s + {a} * x", "score"))
         # A NaN is kept: every comparison with it is false.
         with f.block("if score > top or score != score"):
             f.line("top = score")
@@ -168,59 +163,79 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     f.line(
         f"store_i64({_Row.at('count')}, load_i64({_Row.at('count')}) + count)\nstore_f64({_Row.at('top')}, np.float64(top))"
     )
-    f.line(f"shrink = {real}(1.0)")
+    # A tile is summed in the accumulation type and joins the row's sums in doubles, so that the rounding of a
+    # long row does not grow with its length.
+    f.line("shrink = 1.0")
     with f.block("if old != top"):
-        f.line(f"shrink = {real}(math.exp(old - top)) if old > -math.inf else {real}(0.0)")
-    f.line(f"total = {real}(load_f64({_Row.at('total')})) * shrink")
-    if not is_mean:
-        with f.block("if old != top"):
-            f.line(f"tile_scale_{acc}(o_at + {a} * r * {s.dv}, shrink, {s.dv})")
+        f.line("shrink = math.exp(np.float64(old) - np.float64(top)) if old > -math.inf else 0.0")
+    f.line(f"total = {real}(0.0)\ntile_fill_{acc}(at_part, {real}(0.0), {s.dv})")
     with f.block("for x in range(lo, hi)"):
         if checked:
-            with f.block("if load_u8(keep_at + x) == 0"):
+            with f.block("if load_u8(at_keep + x) == 0"):
                 f.line("continue")
-        f.line(f"score = {load(acc, f's_at + {a} * x')}")
+        f.line(f"score = {load(acc, f'at_s + {a} * x')}")
         # Scores that are all -inf weigh nothing beside any other that may still come.
         f.line(f"weight = {real}(0.0) if top == -math.inf else {real}(math.exp(score - top))")
         f.line("total += weight")
         weight = f"{real}(1.0)" if is_mean else "weight"
-        f.line(f"tile_axpy_{acc}(o_at + {a} * r * {s.dv}, {weight}, v_at + {a} * x * {s.dv}, {s.dv})")
-    f.line(f"store_f64({_Row.at('total')}, np.float64(total))")
+        f.line(f"tile_axpy_{acc}(at_part, {weight}, at_v + {a} * x * {s.dv}, {s.dv})")
+    f.line(f"store_f64({_Row.at('total')}, load_f64({_Row.at('total')}) * shrink + np.float64(total))")
+    f.line(f"tile_join_{acc}(at_o + 8 * r * {s.dv}, {'1.0' if is_mean else 'shrink'}, at_part, {s.dv})")
 
 
-def _finish(node: Node, f: Function, real: str, is_mean: bool) -> None:
+def _modified(node: Node, score: str, real: str) -> str:
+    """A dot product under scale and softcap, as an expression.
+
+    In doubles where a float32 cannot hold the factor itself: the score may be ordinary all the same.
+    """
+    op = node.op
+    if op.scale != 1.0:
+        score = f"{_wide_enough(op.scale, real)}({literal(op.scale)}) * {score}"
+    if op.softcap is not None:
+        number = _wide_enough(op.softcap, real)
+        cap = f"{number}({literal(op.softcap)})"
+        score = f"{cap} * {number}(math.tanh({number}({score}) / {cap}))"
+    return score
+
+
+def _wide_enough(factor: float, real: str) -> str:
+    return real if factor == 0.0 or _SAFE_FACTOR[0] <= abs(factor) <= _SAFE_FACTOR[1] else "np.float64"
+
+
+_SAFE_FACTOR = (2.0**-60, 2.0**60)
+"""Factors of scores that neither overflow nor lose digits in float32."""
+
+
+def _finish(node: Node, f: Function, is_mean: bool) -> None:
     """Divide a row and store it."""
-    op, acc, s = node.op, node.op.accumulator, node.sizes(f)
-    a = acc.itemsize
+    op, s = node.op, node.sizes(f)
     f.line("i = i0 + r" if node.cache is None else f"i = {s.nk} - 1")
     f.line(f"count = load_i64({_Row.at('count')})")
     with f.block("if count == 0"):
         node.empty_lines(f)
         if not _returns(node):
             f.line("continue")
-    f.line(
-        f"top = {real}(load_f64({_Row.at('top')}))\ntotal = {real}(load_f64({_Row.at('total')}))\nshrink = {real}(1.0)"
-    )
+    f.line(f"top = load_f64({_Row.at('top')})\ntotal = load_f64({_Row.at('total')})\nshrink = 1.0")
     if op.sinks is not None:
         sink = load_double(op.sinks.tensor.dtype, node.context.element(f, op.sinks, ["h"]))
-        f.line(f"sink = {real}({sink})\nold = top")
+        f.line(f"sink = {sink}\nold = top")
         with f.block("if sink > top or sink != sink"):
             f.line("top = sink")
         with f.block("if old != top"):
-            f.line(f"shrink = {real}(math.exp(old - top)) if old > -math.inf else {real}(0.0)")
+            f.line("shrink = math.exp(old - top) if old > -math.inf else 0.0")
         with f.block("if top > -math.inf or top != top"):
-            f.line(f"total = total * shrink + {real}(math.exp(sink - top))")
-    divisor = f"{real}(count)" if is_mean else "total"
+            f.line("total = total * shrink + math.exp(sink - top)")
+    divisor = "count" if is_mean else "total"
     out, step = node.output_row(f)
     if is_mean:
         # A row with a NaN score is NaN under every normaliser, though a mean uses no score otherwise.
         f.line("shrink = top if top != top else shrink")
     with f.block(f"for c in range({s.dv})"):
-        value = f"{load(acc, f'o_at + {a} * (r * {s.dv} + c)')} * shrink / {divisor}"
+        value = f"load_f64(at_o + 8 * (r * {s.dv} + c)) * shrink / {divisor}"
         f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))
     if op.lse is not None:
         lse = "top if math.isinf(top) else top + math.log(total)"
-        f.line(store(acc, node.lse_place(f), f"({lse})"))
+        f.line(store(op.accumulator, node.lse_place(f), f"({lse})"))
 
 
 def _returns(node: Node) -> bool:

@@ -20,7 +20,9 @@ from attnc_backends.numba.memory import Frames, address_of
 from attnc_backends.numba.node import EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
 from attnc_backends.numba.state import Entry, NumbaState
 from attnc_backends.numba.threads import resolve_threads, run_workers
-from attnc_ir.arguments import Bound, Signature, check_sizes
+from attnc_ir.arguments import Bound, Signature, check_counts, check_sizes
+from attnc_ir.attributes.bias import ExprBias
+from attnc_ir.attributes.mask import Lengths, Predicate, Prefix
 from attnc_ir.errors import ArgumentError, EmptyRowError, StateError
 from attnc_ir.expr import Lookup
 from attnc_ir.op import Op
@@ -28,6 +30,7 @@ from attnc_ir.ops import Append, Attend, AttendStep, AttentionOp
 from attnc_ir.reference import attend_node_row
 from attnc_ir.storage import NUMPY, Array, from_float64
 from attnc_ir.types import Symbol
+from attnc_ir.values import Value
 
 Results = tuple[Array, ...]
 
@@ -48,6 +51,13 @@ class NumbaGraph:
         self.signature = Signature(program.graph)
         self.frames = Frames(program)
         self.slots = program.context.layout.slots
+        made = {result.name for op in program.ops for result in op.results}
+        self.computed_counts = {
+            number
+            for number, op in enumerate(program.ops)
+            if isinstance(op, AttentionOp) and made & {count.name for count in _counts(op)}
+        }
+        """Ops whose masks have lengths or prefix counts that other ops compute."""
 
     def _where(self, op: Op) -> str:
         return f"graph @{self.graph.name}, {op.results[0]}"
@@ -60,6 +70,8 @@ class NumbaGraph:
         self.signature.check_values(bound)
         frame, values = self.frames.new(bound)
         for number, op in enumerate(self.program.ops):
+            if number in self.computed_counts:
+                self._check_counts(op, values, bound)
             workers = min(threads, self._units(op, bound)) if self._work(op, bound) >= PARALLEL_WORK else 1
             self._run_op(number, op, frame, values, bound, workers)
         return self.frames.results(values)
@@ -88,9 +100,10 @@ class NumbaGraph:
         def share(worker: int, workers: int) -> int:
             return self.entry(at, number, worker, workers, address_of(scratch[worker]))
 
-        for status in run_workers(share, workers):
-            if status == EMPTY_ROW:
-                self._raise_empty(op, frame)
+        if EMPTY_ROW in run_workers(share, workers):
+            # Workers that met empty rows at once may have mixed up their places; alone, the first is found.
+            share(0, 1)
+            self._raise_empty(op, frame)
         self._check_fault(op, frame)
         if marks is not None:
             self._settle(op, values, np.flatnonzero(marks), bound)
@@ -107,6 +120,12 @@ class NumbaGraph:
             values[op.output.name][index] = row.output
             if op.lse is not None:
                 values[op.lse.name][index] = row.lse
+
+    def _check_counts(self, op: Op, values: Mapping[str, Array], bound: Bound) -> None:
+        assert isinstance(op, AttentionOp)
+        g = op.geometry
+        keys = None if g.keys is None else bound.size(g.keys)
+        check_counts(f"{self._where(op)}: ", op, values, queries=bound.size(g.queries), keys=keys)
 
     @staticmethod
     def _units(op: Op, bound: Bound) -> int:
@@ -125,19 +144,24 @@ class NumbaGraph:
 
     # --- errors ---
 
-    def _raise_empty(self, op: Op, frame: npt.NDArray[np.int64]) -> None:
+    def _raise_empty(self, op: Op, frame: npt.NDArray[np.int64], step: int | None = None) -> None:
         b, h, i = (int(frame[self.slots[name]]) for name in ("fault_b", "fault_h", "fault_i"))
+        place = f"row {i}" if step is None else f"step {step}"
         raise EmptyRowError(
-            f"{self._where(op)}: batch {b}, head {h}, row {i} may see no key, and the node says empty = error"
+            f"{self._where(op)}: batch {b}, head {h}, {place} may see no key; "
+            f"allow one, or give the node empty = zero or default(%row)"
         )
 
     def _check_fault(self, op: Op, frame: npt.NDArray[np.int64]) -> None:
         if frame[0] != 0:
-            tables = ", ".join(dict.fromkeys(str(e.table) for e in _lookups(op)))
-            raise ArgumentError(
-                f"{self._where(op)}: a look-up into {tables} uses an index outside the table; "
-                "guard it with where(...) or clamp it"
-            )
+            self._raise_lookup(self._where(op), ", ".join(dict.fromkeys(str(e.table) for e in _lookups(op))))
+
+    @staticmethod
+    def _raise_lookup(where: str, tables: str) -> None:
+        raise ArgumentError(
+            f"{where}: a look-up into {tables} uses an index outside the table; "
+            "guard it with where(...) or clamp it"
+        )
 
     # --- stateful ---
 
@@ -174,6 +198,7 @@ class NumbaGraph:
             bound = Bound(bound.dims, {name: a[np.newaxis] for name, a in bound.arrays.items()}, 1)
         else:
             bound = self.signature.bind(arrays, steps=True, dims=state.dims)
+        self.signature.check_values(bound)
         with state:
             steps = bound.steps if bound.steps is not None else 1
             bound = Bound(bound.dims, bound.arrays, steps)
@@ -189,7 +214,7 @@ class NumbaGraph:
                 raise
             state.advance(steps)
             results = self.frames.results(values)
-        return tuple(r[0] for r in results) if single else results
+        return tuple(r[0, ...] for r in results) if single else results
 
     def _scratch(self, state: NumbaState, frame: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.uint8]:
         """Scratch for any op at the longest the caches will be."""
@@ -225,9 +250,9 @@ class NumbaGraph:
             op = self.program.ops[number]
             self._check_step_faults(frame)
             if status == EMPTY_ROW:
-                self._raise_empty(op, frame)
+                self._raise_empty(op, frame, len(state) + t)
             if status == NON_FINITE_KEY:
-                self._raise_non_finite(op, state, int(frame[self.slots["fault_h"]]), t)
+                self._raise_non_finite(op, state, bound, int(frame[self.slots["fault_h"]]))
             assert status == UNSETTLED, status
             assert isinstance(op, AttendStep)
             self._settle_step(state, op, values, bound, t)
@@ -235,13 +260,23 @@ class NumbaGraph:
 
     def _check_step_faults(self, frame: npt.NDArray[np.int64]) -> None:
         if frame[0] != 0:
-            self._check_fault(next(op for op in self.program.ops if any(True for _ in _lookups(op))), frame)
+            # Steps run on after a fault; of several ops with look-ups, any may have been the one.
+            ops = [op for op in self.program.ops if _lookups(op)]
+            tables = ", ".join(dict.fromkeys(str(e.table) for op in ops for e in _lookups(op)))
+            self._raise_lookup(self._where(ops[0]) if len(ops) == 1 else f"graph @{self.graph.name}", tables)
 
-    def _raise_non_finite(self, op: Op, state: NumbaState, head: int, t: int) -> None:
+    def _raise_non_finite(self, op: Op, state: NumbaState, bound: Bound, head: int) -> None:
         assert isinstance(op, Append)
+        root = self.graph.cache_roots()[op.cache.name]
+        plan = next(plan for plan in self.program.caches if plan.op is root)
+        position = state.arena.count(state.arena.sections[plan.number])
+        index = np.unravel_index(head, bound.shape(root.heads)) if root.heads else ()
+        names = ("batch", "head")[2 - len(index) :]
+        place = "".join(f"{name} {n}, " for name, n in zip(names, index, strict=True))
         raise StateError(
-            f"graph @{self.graph.name}, append to {op.cache}: "
-            f"the key of head {head} at position {len(state) + t} is not finite; nothing was appended"
+            f"graph @{self.graph.name}, append to {root.results[0]}: "
+            f"the key {op.key} for {place}position {position} is not finite; "
+            f"the state is unchanged, append a finite key"
         )
 
     def _settle_step(
@@ -278,7 +313,7 @@ class NumbaGraph:
     def _at(self, name: str, array: Array, t: int) -> Array:
         """A value at one step: inputs and outputs have an axis of steps, intermediates do not."""
         stacked = name in {v.name for v in self.graph.inputs} or self.frames.is_output[name]
-        return array[t] if stacked else array
+        return array[t, ...] if stacked else array
 
     # --- inspection ---
 
@@ -291,14 +326,25 @@ class NumbaGraph:
 
 
 def _lookups(op: Op) -> list[Lookup]:
-    from attnc_ir.attributes.bias import ExprBias
-    from attnc_ir.attributes.mask import Predicate
-
     if not isinstance(op, AttentionOp):
         return []
     roots = [m.condition for m in op.mask.walk() if isinstance(m, Predicate)]
     roots += [t.value for t in op.bias if isinstance(t, ExprBias)]
     return [e for root in roots for e in root.walk() if isinstance(e, Lookup)]
+
+
+def _counts(op: AttentionOp) -> list[Value]:
+    """Lengths and prefix counts that are values."""
+    found = []
+    for mask in op.mask.walk():
+        match mask:
+            case Lengths(queries, keys):
+                found += [queries, keys]
+            case Prefix(Value() as count):
+                found.append(count)
+            case _:
+                pass
+    return found
 
 
 def _own(state: State) -> NumbaState:

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -60,11 +61,36 @@ def write_module(source: str) -> Path:
     return path
 
 
+_importing = threading.RLock()
+
+
 def import_module(path: Path) -> ModuleType:
-    """Import a generated module file, once per process."""
+    """Import a generated module file, once per process.
+
+    Machine code in the cache that cannot be read is thrown away and made anew.
+    """
+    # One thread at a time: a module under execution is already in `sys.modules`, but not yet whole.
+    with _importing:
+        if path.stem in sys.modules:
+            return sys.modules[path.stem]
+        try:
+            return _execute(path)
+        except Exception:
+            if not _forget_machine_code(path):
+                raise
+            return _execute(path)
+
+
+def _forget_machine_code(path: Path) -> bool:
+    """Remove what Numba keeps beside a generated module; whether there was anything."""
+    kept = list((path.parent / "__pycache__").glob(f"{path.stem}.*.nb[ic]"))
+    for file in kept:
+        file.unlink(missing_ok=True)
+    return bool(kept)
+
+
+def _execute(path: Path) -> ModuleType:
     name = path.stem
-    if name in sys.modules:
-        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -12,11 +12,11 @@ from attnc_backends.numba.access import GraphContext, copy_element, load_double,
 from attnc_backends.numba.emit_expr import ExprEmitter
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes import mask as masks
+from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.attributes.empty import EmptyDefault, EmptyError
 from attnc_ir.expr import Expr, ExprType, type_of
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
-from attnc_ir.ops.attend import aligned
 from attnc_ir.types import DType, TensorType
 from attnc_ir.values import Value
 
@@ -200,7 +200,8 @@ class Node:
                         f.line("hi = 0")
                 case _:
                     pass
-        f.line("hi = max(hi, lo)")
+        # A range past either end is empty, and stays inside `[0, keys]`.
+        f.line("hi = max(hi, 0)\nlo = min(lo, hi)")
 
     def _count(self, f: Function, count: int | Value) -> str:
         return str(count) if isinstance(count, int) else self._int_at(f, count, ["b"])
@@ -256,24 +257,24 @@ class Node:
     # --- biases ---
 
     def bias_function(self) -> str:
-        """`bias(b, h, i, j)`: the sum of the bias terms; -inf as soon as one of them is, for the key is then
-        removed.
+        """`bias(b, h, i, j)`: the sum of the bias terms, and whether one of them is -inf, which removes the
+        key. A sum that overflows is -inf too, and removes nothing.
         """
-        f = self.function("bias", "b", "h", "i", "j", doc="sum of the bias terms; -inf removes the key")
+        f = self.function("bias", "b", "h", "i", "j", doc="sum of the bias terms; whether the key is removed")
         f.line("total = 0.0")
         for term in self.op.bias:
             value = self.term(f, term, exact=False)[0]
             name = f.fresh("x")
             f.line(f"{name} = {value}")
             with f.block(f"if {name} == -math.inf"):
-                f.line("return -math.inf")
+                f.line("return -math.inf, True")
             f.line(f"total += {name}")
-        f.line("return total")
+        f.line("return total, False")
         return f.text()
 
     def bounded_bias_function(self) -> str:
         """`bounded_bias(b, h, i, j)`: sum, sum of magnitudes, what the terms may be off by, and the class of
-        the sum.
+        the sum; class 3 removes the key, of class 4 nothing is known.
         """
         f = self.function(
             "bounded_bias", "b", "h", "i", "j", doc="bias: sum, sum of magnitudes, error of the terms, class"
@@ -282,13 +283,20 @@ class Node:
         for term in self.op.bias:
             value, error = self.term(f, term, exact=True)
             name = f.fresh("x")
+            own = f.fresh("kind")
             f.line(f"{name} = {value}")
-            with f.block(f"if {name} == -math.inf"):
-                f.line("return -math.inf, 0.0, 0.0, -1")
-            f.line(f"total += {name}")
-            f.line(f"magnitude += abs({name})\nkind = sum_class(kind, value_class({name}))")
+            if isinstance(term, Alibi):
+                # Its factors tell an infinite product from one that is only too large for a double.
+                f.line(f"{own} = product_class({self._slope(f, term)}, np.float64(j - i))")
+            else:
+                f.line(f"{own} = value_class({name})")
             if error != "0.0":
+                with f.block(f"if {error} == math.inf"):
+                    f.line("return 0.0, 0.0, math.inf, 4")
                 f.line(f"error += {error}")
+            with f.block(f"if {own} == -1"):
+                f.line("return -math.inf, 0.0, 0.0, 3")
+            f.line(f"total += {name}\nmagnitude += abs({name})\nkind = sum_class(kind, {own})")
         f.line("return total, magnitude, error, kind")
         return f.text()
 
@@ -303,15 +311,18 @@ class Node:
                 reach = self._reach(table)
                 index = f"(min(max(j - i, -{reach}), {reach}) + {reach})"
                 return load_double(table.tensor.dtype, self.context.element(f, table, ["h", index])), "0.0"
-            case Alibi(slopes):
-                slope = load_double(slopes.tensor.dtype, self.context.element(f, slopes, ["h"]))
+            case Alibi():
                 # The product's rounding is covered by the magnitude: it is a multiplication like those of the
                 # dot product.
-                return f"{slope} * (j - i)", "0.0"
+                return f"{self._slope(f, term)} * (j - i)", "0.0"
             case ExprBias(value):
                 return self._expression(f, value, exact=exact)
             case _:
                 raise AssertionError(term)
+
+    def _slope(self, f: Function, term: Alibi) -> str:
+        """The slope of head `h` as a double."""
+        return load_double(term.slopes.tensor.dtype, self.context.element(f, term.slopes, ["h"]))
 
     @staticmethod
     def _reach(table: Value) -> int:
@@ -335,13 +346,20 @@ class Node:
         super-accumulator `acc`.
         """
         for term in self.op.bias:
+            f.line(f"j = {j}")
             match term:
-                case Alibi(slopes):
-                    slope = load_double(slopes.tensor.dtype, self.context.element(f, slopes, ["h"]))
-                    f.line(f"shared_acc_add_product(frame, acc, {sign} * {slope}, np.float64({j} - i))")
+                case Alibi():
+                    slope = self._slope(f, term)
+                    f.line(f"shared_acc_add_product(frame, acc, {sign} * {slope}, np.float64(j - i))")
+                case ExprBias(value) if type_of(value) is ExprType.INT:
+                    # An int64 need not fit a double; its halves do.
+                    whole = ExprEmitter(self.context, f, exact=True).emit(value).text
+                    name = f.fresh("n")
+                    f.line(f"{name} = np.int64({whole})")
+                    f.line(f"shared_acc_add(frame, acc, {sign} * np.float64({name} >> 32) * 4294967296.0)")
+                    f.line(f"shared_acc_add(frame, acc, {sign} * np.float64({name} & 4294967295))")
                 case _:
                     # Exact, for the caller has checked that the error of computed terms is 0.
-                    f.line(f"j = {j}")
                     f.line(f"shared_acc_add(frame, acc, {sign} * {self.term(f, term, exact=True)[0]})")
 
     @property
@@ -352,7 +370,8 @@ class Node:
         if not self.op.normalizer.is_exact or not self.op.bias:
             return False
         return self.op.softcap is not None or any(
-            isinstance(t, ExprBias) and type_of(t.value) is ExprType.FLOAT for t in self.op.bias
+            isinstance(term, ExprBias) and any(type_of(e) is ExprType.FLOAT for e in term.value.walk())
+            for term in self.op.bias
         )
 
     # --- empty rows ---

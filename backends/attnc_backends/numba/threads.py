@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from attnc_ir.errors import ArgumentError
 
@@ -50,5 +50,9 @@ def run_workers(kernel: Callable[[int, int], int], workers: int) -> list[int]:
         return [kernel(0, 1)]
     pool = _shared_pool(workers - 1)
     others = [pool.submit(kernel, worker, workers) for worker in range(1, workers)]
-    first = kernel(0, workers)
+    try:
+        first = kernel(0, workers)
+    finally:
+        # Ctrl-C included: what the kernels write to must not be freed under them.
+        wait(others)
     return [first, *(other.result() for other in others)]

@@ -1,6 +1,7 @@
 """The operations. Importing this package registers all of them."""
 
-from attnc_ir.ops.attend import Attend, AttendStep, AttentionOp, Geometry
+from attnc_ir.ops.attend import Attend, AttendStep
+from attnc_ir.ops.attention import AttentionOp, Geometry
 from attnc_ir.ops.constant import Constant, Iota
 from attnc_ir.ops.elementwise import (
     Add,

@@ -13,7 +13,7 @@ import numpy as np
 from attnc_ir.attributes.empty import EmptyDefault, EmptyError
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Softmax, Tie, TopK
 from attnc_ir.errors import EmptyRowError
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttentionOp
 from attnc_ir.reference import extended
 from attnc_ir.reference.node import Node, sum_of
 from attnc_ir.reference.scores import Score, compare

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attnc_ir.arguments import check_counts
+from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.errors import ArgumentError
-from attnc_ir.ops.attend import Attend, AttendStep, AttentionOp, aligned
+from attnc_ir.ops import Attend, AttendStep, AttentionOp
 from attnc_ir.reference import extended
 from attnc_ir.reference.expressions import Evaluator, Position
 from attnc_ir.reference.extended import Extended

@@ -10,7 +10,7 @@ import numpy as np
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.graph import Graph
 from attnc_ir.graphview import to_networkx
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttentionOp
 from attnc_ir.storage import Array, to_float64
 from attnc_ir.types import TensorType
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attnc.passes.base import Context, Pass, register_pass
+from attnc_ir.attributes.alignment import alignment_faults
 from attnc_ir.attributes.bias import Alibi, Relative, TensorBias
 from attnc_ir.attributes.empty import EmptyDefault
 from attnc_ir.attributes.mask import Documents, Lengths, Prefix, TensorMask
@@ -21,7 +22,6 @@ from attnc_ir.graph import Graph, Module
 from attnc_ir.location import Location
 from attnc_ir.op import Op, TypeRuleError
 from attnc_ir.ops import Append, Attend, AttendStep, AttentionOp, Broadcast, Cache, Concat, Elementwise
-from attnc_ir.ops.attend import alignment_faults
 from attnc_ir.types import UNKNOWN, CacheType, Dim, Shape, Symbol, TensorType, Type
 from attnc_ir.values import Value
 from attnc_ir.verifier import verify_into

@@ -25,8 +25,7 @@ from attnc_ir.diagnostics import Report
 from attnc_ir.errors import PlanError
 from attnc_ir.graph import Graph, Module
 from attnc_ir.kinds import suggest
-from attnc_ir.ops import AttendStep
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttendStep, AttentionOp
 from attnc_ir.types import format_shape
 
 

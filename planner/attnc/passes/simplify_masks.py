@@ -38,7 +38,7 @@ from attnc_ir.attributes.mask import (
 )
 from attnc_ir.expr import Binary, BinaryOp, BoolLiteral, Expr, Unary, UnaryOp, Variable
 from attnc_ir.graph import Graph
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttentionOp
 from attnc_ir.types import MAX_DIM
 from attnc_ir.values import Value
 

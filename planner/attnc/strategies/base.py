@@ -20,8 +20,7 @@ from attnc.plan import Cost
 from attnc_ir.attributes.strategy import Strategy
 from attnc_ir.errors import PlanError
 from attnc_ir.kinds import suggest
-from attnc_ir.ops import AttendStep
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttendStep, AttentionOp
 from attnc_ir.types import Dim
 
 ENTRY_POINTS = "attnc.strategies"

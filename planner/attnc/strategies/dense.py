@@ -13,8 +13,7 @@ from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, row
 from attnc_ir.attributes.mask import And, Mask, Nothing, Prefix
 from attnc_ir.attributes.normalizer import Hardmax, Mean, Softmax, TopK
 from attnc_ir.attributes.strategy import Dense, Strategy
-from attnc_ir.ops import AttendStep
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttendStep, AttentionOp
 
 _TILE = 32
 """Query rows that share one pass over the keys."""

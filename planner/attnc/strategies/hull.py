@@ -19,8 +19,7 @@ from attnc.strategies.dense import append_bytes, key_bytes
 from attnc_ir.attributes.mask import Causal, Corner, Everything, Mask
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.attributes.strategy import Hull, Strategy
-from attnc_ir.ops import AttendStep
-from attnc_ir.ops.attend import AttentionOp
+from attnc_ir.ops import AttendStep, AttentionOp
 from attnc_ir.types import DType
 
 _ORIENTATIONS = 4

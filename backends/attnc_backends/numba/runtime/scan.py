@@ -44,6 +44,15 @@ def narrow_to_odd(x: float) -> np.float32 | float:
     return float32_from_bits(bits | 1)
 
 
+@njit(nogil=True, error_model="numpy")
+def integer_to_odd(n: int) -> float:
+    """`n` as a double rounded to odd, for a second rounding to a narrower format."""
+    if -9007199254740992 <= n <= 9007199254740992:
+        return np.float64(n)
+    low = n & 0x7FF
+    return np.float64((n - low) | (0x400 if low != 0 else 0))
+
+
 @njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def abs_dot_f64(x: int, y: int, n: int) -> tuple[float, float]:
     """Dot product of two rows of doubles, and the sum of the products' magnitudes, in any order of

@@ -4,6 +4,7 @@ Addresses are turned into pointers once and indexed from there; a loop over plai
 from the compiler that it walks through memory in order.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -44,13 +45,6 @@ def tile_fill_f32(out: int, value: float, count: int) -> None:
         _tile_set_f32(out, i, value)
 
 
-@njit(nogil=True, error_model="numpy")
-def tile_scale_f32(out: int, factor: float, count: int) -> None:
-    """`out[i] *= factor` for `count` elements of f32."""
-    for i in range(count):
-        _tile_set_f32(out, i, factor * _tile_get_f32(out, i))
-
-
 @intrinsic
 def _tile_get_f64(typingctx: object, base: types.Type, index: types.Type) -> tuple[object, object]:
     def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
@@ -86,8 +80,15 @@ def tile_fill_f64(out: int, value: float, count: int) -> None:
         _tile_set_f64(out, i, value)
 
 
-@njit(nogil=True, error_model="numpy")
-def tile_scale_f64(out: int, factor: float, count: int) -> None:
-    """`out[i] *= factor` for `count` elements of f64."""
-    for i in range(count):
-        _tile_set_f64(out, i, factor * _tile_get_f64(out, i))
+@njit(nogil=True, error_model="numpy", fastmath={"contract"})
+def tile_join_f32(out: int, factor: float, row: int, count: int) -> None:
+    """`out[c] = out[c] * factor + row[c]`; `out` is doubles, `row` float32."""
+    for c in range(count):
+        _tile_set_f64(out, c, _tile_get_f64(out, c) * factor + np.float64(_tile_get_f32(row, c)))
+
+
+@njit(nogil=True, error_model="numpy", fastmath={"contract"})
+def tile_join_f64(out: int, factor: float, row: int, count: int) -> None:
+    """`out[c] = out[c] * factor + row[c]`; `out` is doubles, `row` doubles."""
+    for c in range(count):
+        _tile_set_f64(out, c, _tile_get_f64(out, c) * factor + np.float64(_tile_get_f64(row, c)))
