@@ -1,5 +1,6 @@
 """Hypothesis strategies for modules: every op, masks and biases of any shape, expressions, open dimensions, caches."""
 
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import assume
@@ -174,7 +175,7 @@ def biases(draw: DRAW, extra: dict[str, Value], exact: bool) -> Bias:
 @st.composite
 def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any]:
     """The attributes of an attention op, the `wanted` one among them."""
-    normalizer = draw(normalizers)
+    normalizer = Softmax() if wanted == "sinks" else draw(normalizers)
     empties: list[Empty] = [EmptyZero(), EmptyError()]
     if extra:
         empties.append(EmptyDefault(extra["row"]))
@@ -189,6 +190,14 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
     }
     if extra and isinstance(normalizer, Softmax):
         drawn["sinks"] = draw(st.sampled_from([None, extra["sinks"]]))
+    stated: dict[str, st.SearchStrategy[Any]] = {
+        "softcap": positive,
+        "tolerance": positive,
+        "strategy": st.sampled_from([Dense(), Hull()]),
+        "sinks": st.just(extra.get("sinks")),
+    }
+    if wanted in stated:  # then not its default
+        drawn[wanted] = draw(stated[wanted])
     kept = draw(st.sets(st.sampled_from(sorted(drawn)))) | {wanted}
     return {"normalizer": normalizer} | {name: value for name, value in drawn.items() if name in kept}
 
@@ -225,17 +234,15 @@ def add_state(draw: DRAW, b: GraphBuilder, wanted: str = "") -> None:
     b.op(AttendStep, q, cache, results=draw(st.integers(1, 2)), **draw(attention({}, wanted)))
 
 
-def add_simple(draw: DRAW, b: GraphBuilder, known: list[Value]) -> None:
-    """A constant, an index, or an op on known values."""
-    name = draw(
-        st.sampled_from([*ELEMENTWISE, "constant", "iota", "convert", "concat", "slice", "broadcast"])
-    )
+def add_simple(draw: DRAW, b: GraphBuilder, name: str) -> None:
+    """The op `name`, on values that are known."""
+    known = [value for value in b.values if isinstance(value.type, TensorType)]
     cls = registered_ops()[name]
     kind = TensorType(
         draw(st.sampled_from(DType)),
         tuple(draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3))),
     )
-    x = draw(st.sampled_from(known)) if known else b.constant(kind, 1.0)
+    x = draw(st.sampled_from(known))
     axis = draw(st.integers(-2, 1))
     if name == "constant":
         many = draw(st.lists(finite, max_size=4))
@@ -249,7 +256,7 @@ def add_simple(draw: DRAW, b: GraphBuilder, known: list[Value]) -> None:
     elif name == "slice":
         b.op(cls, x, start=draw(st.integers(0, 1)), stop=draw(st.integers(1, 3)), axis=axis)
     elif name == "broadcast":
-        b.op(cls, x, shape=(2, *(x.type.shape if isinstance(x.type, TensorType) else ())))
+        b.op(cls, x, shape=(2, *x.tensor.shape))
     else:
         same = [v for v in known if v.type == x.type]
         operands = [draw(st.sampled_from(same or [x])) for _ in range({"neg": 1, "select": 3}.get(name, 2))]
@@ -279,10 +286,8 @@ def graphs(draw: DRAW, name: str, wanted: str = "") -> Graph:
     )
     drawn = draw(st.lists(st.sampled_from([*SPECIAL[:2], *SIMPLE]), max_size=8))
     for op in [wanted, *drawn] if wanted else drawn:
-        try:
+        with suppress(AttncError):  # one that the builder refuses leaves it as it was
             add(draw, b, op)
-        except AttncError:
-            pass  # the builder refused it, and is as it was
     returnable = [value for value in b.values if isinstance(value.type, TensorType)]
     graph = b.build(*draw(st.lists(st.sampled_from(returnable), min_size=1, max_size=4)))
     assume(not wanted or wanted in contents(graph))

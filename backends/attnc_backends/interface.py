@@ -15,6 +15,7 @@ import numpy as np
 
 from attnc_ir.errors import ArgumentError
 from attnc_ir.graph import Module
+from attnc_ir.snapshot import Snapshot
 
 Arrays = Mapping[str, object]
 Results = tuple[np.ndarray, ...]
@@ -45,6 +46,14 @@ class State(Protocol):
 
     def fork(self) -> State:
         """An independent copy."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """The rows of every cache, as they were appended."""
+        ...
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state that `snapshot` was taken of. Every later answer is the same."""
         ...
 
 

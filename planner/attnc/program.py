@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from attnc.manager import PassManager, PassRecord
-from attnc.passes import Pass, SelectStrategy
+from attnc.passes import Infer, Pass, SelectStrategy
 from attnc.pipeline import DEFAULT_PIPELINE, parse_pipeline
 from attnc.plan import Plan
 from attnc_backends.interface import Emitted, Executable
@@ -22,9 +23,10 @@ from attnc_ir.attributes.strategy import Strategy
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.graph import Graph, Module
 from attnc_ir.kinds import suggest
+from attnc_ir.snapshot import Snapshot, read_snapshot, write_snapshot
 from attnc_ir.text import format_module, load, parse
-from attnc_ir.types import Symbol
-from attnc_ir.verifier import verify
+from attnc_ir.types import UNKNOWN, Symbol
+from attnc_ir.verifier import dims_of, verify
 
 Array = npt.NDArray[Any]
 Spec = Module | str | os.PathLike[str]
@@ -88,7 +90,8 @@ def compile_spec(
         strategy: the strategy for every attention node, by keyword; default: the cheapest legal one each.
         threads: how many threads a call may use; default: one per processor.
         backend: `numba` (compiled) or `numpy` (the reference interpreter).
-        pipeline: passes as a pipeline string or as values; default `attnc.DEFAULT_PIPELINE`.
+        pipeline: passes as a pipeline string or as values; default `attnc.DEFAULT_PIPELINE`. Ends in a choice
+            of strategies, and begins with `infer` where sizes are open, whether it says so or not.
         sizes: expected sizes of symbolic dimensions, for the cost model only, as in `{"N": 65536}`.
 
     Raises:
@@ -100,9 +103,10 @@ def compile_spec(
     chosen = find_backend(backend)
     module = read_spec(spec)
     stages = [("input", module)]
-    manager = PassManager.of(
-        passes_for(pipeline, strategy, sizes), on_stage=lambda name, m: stages.append((name, m))
-    )
+    passes = passes_for(pipeline, strategy, sizes)
+    if not any(isinstance(p, Infer) for p in passes) and _has_open_sizes(module):
+        passes = (Infer(), *passes)
+    manager = PassManager.of(passes, on_stage=lambda name, m: stages.append((name, m)))
     run = manager.run(module)
     emitted = chosen.emit(run.module)
     return Program(
@@ -115,6 +119,11 @@ def compile_spec(
         chosen.build(emitted),
         threads,
     )
+
+
+def _has_open_sizes(module: Module) -> bool:
+    """Whether a type leaves a dimension open, which no backend can carry out."""
+    return any(UNKNOWN in dims_of(value.type) for graph in module for value in graph.values())
 
 
 class Program:
@@ -213,6 +222,16 @@ class Program:
             graph = stateful[0]
         return State(self, self._graph(graph), dims)
 
+    def load_state(self, path: str | os.PathLike[str], graph: str | None = None) -> State:
+        """The state that `State.save` wrote to `path`, for `graph` (the only stateful one, when no name is
+        given).
+
+        Raises `StateError` when the file is missing, cut short, altered, or of another graph's caches.
+        """
+        state = self.state(graph)
+        state._restore(read_snapshot(path, state._graph))
+        return state
+
     def step(self, state: State, /, *args: object, **arrays: object) -> Any:
         """Take one position: arrays as the graph declares its inputs. On an error the state is as before."""
         return state._advance(self, args, arrays, single=True)
@@ -277,7 +296,7 @@ class GraphCall:
         self.program = program
         self.name = name
 
-    def __call__(self, *args: object, **arrays: object) -> Any:
+    def __call__(self, /, *args: object, **arrays: object) -> Any:
         """As `program(name, ...)`."""
         return self.program(self.name, *args, **arrays)
 
@@ -299,6 +318,7 @@ class State:
         self._graph = graph
         self._dims = dict(dims)
         self._inner: BackendState | None = None
+        self._first = threading.Lock()
         wanted = {d.name for cache in graph.caches for d in cache.heads if isinstance(d, Symbol)}
         unknown = [name for name in dims if name not in wanted]
         if unknown:
@@ -317,6 +337,11 @@ class State:
     def __repr__(self) -> str:
         return f"<state of @{self._graph.name}, {len(self)} steps>"
 
+    def _restore(self, snapshot: Snapshot) -> None:
+        inner = self._program._executable.state(self._graph.name, snapshot.dims)
+        inner.restore(snapshot)
+        self._dims, self._inner = dict(snapshot.dims), inner
+
     def truncate(self, length: int) -> None:
         """Forget every step from `length` on. Takes time in proportion to the steps that stay."""
         if self._inner is not None:
@@ -330,21 +355,42 @@ class State:
         other._inner = None if self._inner is None else self._inner.fork()
         return other
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything this state holds to a file, whole or not at all.
+
+        `program.load_state(path)` reads it, in this process or another; every later answer is the same, bit
+        for bit. Raises `StateError` when the file cannot be written.
+        """
+        if self._inner is None:
+            raise StateError(
+                "this state has no sizes yet, so there is nothing to save; "
+                "take a step, or give sizes to state()"
+            )
+        write_snapshot(path, self._graph, self._inner.snapshot())
+
     def _advance(
         self, program: Program, args: tuple[object, ...], arrays: Mapping[str, object], *, single: bool
     ) -> Any:
         if program is not self._program:
             raise StateError("this state belongs to another program; make one with this program's state()")
         named = program._named(self._graph, args, arrays)
-        inner = self._inner
-        if inner is None:
-            bound = Signature(self._graph).bind(named, steps=not single, dims=self._dims)
-            heads = {d.name for cache in self._graph.caches for d in cache.heads if isinstance(d, Symbol)}
-            self._dims = {name: size for name, size in bound.dims.items() if name in heads}
-            inner = program._executable.state(self._graph.name, self._dims)
-        executable = program._executable
-        result = executable.step(inner, named) if single else executable.extend(inner, named)
-        self._inner = inner
+        take = program._executable.step if single else program._executable.extend
+        if self._inner is not None:
+            return _unwrapped(take(self._inner, named))
+        if not self._first.acquire(blocking=False):
+            raise StateError("this state is in use by another thread; give each thread a state of its own")
+        try:
+            inner, dims = self._inner, self._dims
+            if inner is None:
+                bound = Signature(self._graph).bind(named, steps=not single, dims=dims)
+                heads = {d.name for cache in self._graph.caches for d in cache.heads if isinstance(d, Symbol)}
+                dims = {name: size for name, size in bound.dims.items() if name in heads}
+                inner = program._executable.state(self._graph.name, dims)
+            result = take(inner, named)
+            # Only now: a first step that fails settles no size.
+            self._inner, self._dims = inner, dims
+        finally:
+            self._first.release()
         return _unwrapped(result)
 
 

@@ -19,7 +19,8 @@ def test_a_second_time_the_cache_serves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("emit", "sign"), [("source", "def "), ("llvm", "define "), ("asm", ".text"), ("ir", "strategy = dense}")]
+    ("emit", "sign"),
+    [("source", "def "), ("llvm", "define "), ("asm", ".globl"), ("ir", "strategy = dense}")],
 )
 def test_code_goes_to_stdout_and_remarks_do_not(emit, sign, tmp_path) -> None:
     result = attnc("compile", "-", "--strategy", "dense", "--emit", emit, stdin=MEMORY)

@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import attnc as library
 from cli_support import EXAMPLES, TIMEOUT, TWICE, TWO_NODES, attnc, process, start
 
+FULL = Path("/dev/full")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 THREE = next(path for path in EXAMPLES if path.stem == "three_nodes")
 
@@ -89,9 +91,9 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
     assert (code, errors) == (141, "")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_told() -> None:
-    with open("/dev/full", "wb") as full:
+    with FULL.open("wb") as full:
         for args in (["opt", THREE], ["--help"], ["verify", "--json", THREE]):
             code, _, errors = process(*args, stdout=full)
             assert code == 1

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attnc_ir.graph import Module
@@ -28,7 +28,7 @@ def test_parse_after_print_is_the_identity(module: Module) -> None:
     "wanted", sorted(set(EVERY) - {"attend.step.sinks"})
 )  # a step is drawn without tensors
 @given(data=st.data())
-@settings(max_examples=settings().max_examples // 20)
+@settings(max_examples=settings().max_examples // 20, suppress_health_check=list(HealthCheck))
 def test_of_each_op_and_attribute(wanted: str, data: st.DataObject) -> None:
     module = data.draw(modules(wanted))
     text = format_module(module)

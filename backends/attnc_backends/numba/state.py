@@ -22,7 +22,9 @@ from attnc_backends.numba.memory import Frames, address_of, allocate
 from attnc_backends.numba.runtime.hull_layout import HULL_MAX_CAPACITY
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.ops import Append
-from attnc_ir.types import Symbol
+from attnc_ir.snapshot import CacheRows, Snapshot, check_snapshot
+from attnc_ir.storage import NUMPY, Array, convert
+from attnc_ir.types import DType, Symbol
 
 FIRST_CAPACITY = 256
 MAX_ROWS = HULL_MAX_CAPACITY
@@ -224,12 +226,16 @@ class NumbaState:
         ):
             count = length * appends
             if self.arena.count(section) != count:
-                self.arena.set_count(section, count)
-                if plan.has_hull:
-                    scratch = np.empty(self._refill_scratch(frame), np.uint8)
-                    self._command(Command.HULL_START, frame, self.arena.capacity, plan)
-                    self._command(Command.HULL_REFILL, frame, count, plan, address_of(scratch))
+                self._refill(plan, section, count, frame)
         self._length = length
+
+    def _refill(self, plan: CachePlan, section: Section, count: int, frame: npt.NDArray[np.int64]) -> None:
+        """Let a cache hold its first `count` stored rows, and build its hulls from them."""
+        self.arena.set_count(section, count)
+        if plan.has_hull:
+            scratch = np.empty(self._refill_scratch(frame), np.uint8)
+            self._command(Command.HULL_START, frame, self.arena.capacity, plan)
+            self._command(Command.HULL_REFILL, frame, count, plan, address_of(scratch))
 
     def _refill_scratch(self, frame: npt.NDArray[np.int64]) -> int:
         return (
@@ -242,6 +248,47 @@ class NumbaState:
             )
             + 1
         )
+
+    def snapshot(self) -> Snapshot:
+        """The rows of every cache, as they were appended."""
+        with self:
+            caches = []
+            for plan, section in zip(self.program.caches, self.arena.sections, strict=True):
+                keys = self._stored(plan, section, "keys", plan.key_dtype, plan.key_bytes)
+                values = self._stored(plan, section, "values", plan.op.value.dtype, plan.value_bytes)
+                caches.append(CacheRows(convert(keys, plan.key_dtype, plan.op.key.dtype), values))
+            return Snapshot(dict(self.dims), self._length, tuple(caches))
+
+    def _stored(self, plan: CachePlan, section: Section, which: str, dtype: DType, row_bytes: int) -> Array:
+        """All rows of a cache as an array `[heads..., rows, width]`, copied."""
+        count = self.arena.count(section)
+        heads = tuple(self.dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
+        stored = np.empty((section.heads, count * row_bytes), np.uint8)
+        for head in range(section.heads):
+            stored[head] = self.arena.rows(section, head, which, row_bytes, count)
+        return stored.reshape(-1).view(NUMPY[dtype]).reshape(*heads, count, row_bytes // dtype.itemsize)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state that `snapshot` was taken of. Structures are built anew from its rows."""
+        check_snapshot(self.program.graph, snapshot)
+        with self:
+            self.cut(0)
+            self.reserve(snapshot.length)
+            frame = self._frame(self.arena)
+            for plan, section, rows in zip(
+                self.program.caches, self.arena.sections, snapshot.caches, strict=True
+            ):
+                count = rows.keys.shape[-2]
+                parts = (
+                    ("keys", plan.key_bytes, convert(rows.keys, plan.op.key.dtype, plan.key_dtype)),
+                    ("values", plan.value_bytes, rows.values),
+                )
+                for which, row_bytes, array in parts:
+                    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(section.heads, -1)
+                    for head in range(section.heads):
+                        self.arena.rows(section, head, which, row_bytes, count)[:] = flat[head]
+                self._refill(plan, section, count, frame)
+            self._length = snapshot.length
 
     def fork(self) -> NumbaState:
         """An independent copy. Memory is shared by nothing but the system's untouched pages."""

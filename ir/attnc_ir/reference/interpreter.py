@@ -13,6 +13,7 @@ from attnc_ir.ops import Append, Attend, AttendStep, AttentionOp, Cache
 from attnc_ir.reference import tensors
 from attnc_ir.reference.attention import attend
 from attnc_ir.reference.node import Node
+from attnc_ir.snapshot import CacheRows, Snapshot, check_snapshot
 from attnc_ir.storage import NUMPY, Array, to_float64
 from attnc_ir.types import UNKNOWN, CacheType, Symbol, TensorType
 
@@ -118,6 +119,30 @@ class ReferenceState:
         other._rows = dict(self._rows)
         other._length = self._length
         return other
+
+    def snapshot(self) -> Snapshot:
+        """The rows of every cache, to be saved."""
+        caches = []
+        for op in self.graph.caches:
+            rows = self._rows[op.results[0].name]
+            shape = tuple(self.dims[d.name] if isinstance(d, Symbol) else d for d in op.heads)
+            parts = []
+            for part, kind in enumerate((op.key, op.value)):
+                (width,) = kind.shape
+                empty = np.empty((*shape, 0, int(str(width))), NUMPY[kind.dtype])
+                parts.append(np.stack([row[part] for row in rows], axis=-2) if rows else empty)
+            caches.append(CacheRows(*parts))
+        return Snapshot(self.dims, self._length, tuple(caches))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state that `snapshot` was taken of; `StateError` when it cannot be one of this graph."""
+        check_snapshot(self.graph, snapshot)
+        for op, cache in zip(self.graph.caches, snapshot.caches, strict=True):
+            count = cache.keys.shape[-2]
+            self._rows[op.results[0].name] = tuple(
+                (cache.keys[..., j, :], cache.values[..., j, :]) for j in range(count)
+            )
+        self._length = snapshot.length
 
 
 def _at(bound: Bound, t: int) -> Bound:

@@ -13,6 +13,7 @@ import attnc
 from attnc.cli.boundary import INTERRUPTED, OK, exit_code, finished
 from attnc.cli.console import complain
 from attnc.cli.options import examples
+from attnc_ir.errors import ArgumentError
 
 _COMMANDS = ("compile", "opt", "plan", "run", "verify", "calibrate")
 
@@ -51,6 +52,9 @@ class Application(click.Group):
             code = error.exit_code
         except click.Abort:
             code = INTERRUPTED
+        except OSError as error:
+            # A command's own errors end in `invoke`; what is left is help that could not be written.
+            code = exit_code(ArgumentError(f"cannot write to standard output: {error.strerror or error}"))
         except Exception as error:
             code = exit_code(error)
         sys.exit(finished(code if isinstance(code, int) else OK))

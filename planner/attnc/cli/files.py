@@ -10,6 +10,7 @@ import stat
 import struct
 import sys
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -47,15 +48,10 @@ def read_text(path: str) -> str:
     """The text of a file, or of stdin for `-`; errors as those of `attnc.load`."""
     name = shown(path)
     try:
-        if path == STDIN:
-            if sys.stdin is None:
-                raise ArgumentError("there is no standard input; name a file")
-            if on_terminal(sys.stdin):
+        with _opened(path) as file:
+            if path == STDIN and on_terminal(sys.stdin):
                 say("reading a spec from the keyboard; end it with Ctrl-D, or see --help")
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(path).open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # a name with a NUL byte is a ValueError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ArgumentError(f"cannot read {name}: {reason}") from None
@@ -106,41 +102,55 @@ def read_arrays(path: str) -> dict[str, Array]:
     """The arrays of an `.npz` file by name, or of one on stdin for `-`. Nothing in it is ever unpickled."""
     name = shown(path)
     try:
-        source = io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else path
-        with np.load(source, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with _opened(path) as file:
+            # An archive must be seekable, which a pipe is not.
+            archive = np.load(file if file.seekable() else io.BytesIO(file.read()), allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise ArgumentError(f"{name} holds one array without a name; {_HOW}")
-            return {key: _member(archive, key, name) for key in archive.files}
+            with archive:
+                return {key: _member(archive, key, name) for key in archive.files}
     except OSError as error:
         raise ArgumentError(f"cannot read {name}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         detail = "" if "pickle" in str(error) or not str(error) else f" ({error})"
         raise ArgumentError(f"{name} is not an .npz file{detail}; {_HOW}") from None
+
+
+def _opened(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    if path != STDIN:
+        return Path(path).open("rb")
+    if sys.stdin is None:
+        raise ArgumentError("there is no standard input; name a file")
+    return contextlib.nullcontext(sys.stdin.buffer)
 
 
 def _member(archive: Mapping[str, Array], key: str, name: str) -> Array:
     what = f"{name}: array {printable(key[:60])!r}"
     try:
         array = archive[key]
-    except ValueError as error:
+    except _DAMAGED as error:
         if "Object arrays" in str(error):
             raise ArgumentError(f"{what} holds Python objects, which are not read; save numbers") from None
-        raise ArgumentError(f"{what} is damaged: {error}") from None
-    # What a damaged or hostile archive makes of the zip and array readers.
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        SyntaxError,
-        struct.error,
-    ) as error:
         raise ArgumentError(f"{what} is damaged: {error or type(error).__name__}") from None
     if not isinstance(array, np.ndarray):
         raise ArgumentError(f"{what} is no array; save the file with np.savez")
     return array
+
+
+_DAMAGED = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What the readers of zip files and arrays raise, between them, for a file that is damaged or hostile."""
 
 
 # --- output -------------------------------------------------------------------------------------------------
