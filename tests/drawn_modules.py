@@ -44,7 +44,7 @@ from attnc_ir.expr import (
     Where,
 )
 from attnc_ir.graph import Graph, Module
-from attnc_ir.op import registered_ops
+from attnc_ir.op import operand_fields, registered_ops
 from attnc_ir.ops import Attend, AttendStep
 from attnc_ir.text import format_attributes
 from attnc_ir.types import DType, TensorType
@@ -259,7 +259,7 @@ def add_simple(draw: DRAW, b: GraphBuilder, name: str) -> None:
         b.op(cls, x, shape=(2, *x.tensor.shape))
     else:
         same = [v for v in known if v.type == x.type]
-        operands = [draw(st.sampled_from(same or [x])) for _ in range({"neg": 1, "select": 3}.get(name, 2))]
+        operands = [draw(st.sampled_from(same or [x])) for _ in operand_fields(cls)]
         if name == "select":
             operands[0] = b.op(registered_ops()["le"], x, x)
         b.op(cls, *operands)

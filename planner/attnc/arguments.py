@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from attnc_ir.attributes import bias as ir_bias
 from attnc_ir.attributes import mask as ir_mask
-from attnc_ir.builder import GraphBuilder
 from attnc_ir.errors import ArgumentError
 from attnc_ir.types import Dim, DType, Symbol, TensorType
 from attnc_ir.values import Value
@@ -51,22 +50,24 @@ def dtype_of(array: Array) -> DType:
 
 @dataclass
 class Lowering:
-    """A graph under construction: arrays become inputs, named in order.
+    """The inputs of a graph to be: arrays by name, named in order, and the values that stand for them.
 
     With `one_length` there are as many keys as queries, and `M` is written `N`.
     """
 
-    builder: GraphBuilder
     one_length: bool = False
     arrays: dict[str, Array] = field(default_factory=dict)
+    values: list[Value] = field(default_factory=list)
 
     def input(self, stem: str, array: Array, shape: tuple[Dim, ...], *, numbered: bool = True) -> Value:
         """A fresh input for `array` with the given dimensions."""
         name = f"{stem}{len(self.arrays)}" if numbered else stem
         if self.one_length:
             shape = tuple(Symbol("N") if d == Symbol("M") else d for d in shape)
+        value = Value(name, TensorType(dtype_of(array), shape))
         self.arrays[name] = array
-        return self.builder.input(name, TensorType(dtype_of(array), shape))
+        self.values.append(value)
+        return value
 
     def scores(self, stem: str, array: Array) -> Value:
         """An input that broadcasts to `[B x H x N x M]`: sizes of 1 stay 1, others are the node's."""

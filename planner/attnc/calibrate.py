@@ -131,11 +131,9 @@ def _nothing(address: int, count: int) -> int:
 
 def _measurements() -> dict[str, Callable[[], float]]:
     """By coefficient, what measures it. Numba is imported here, because it takes long to import."""
-    from numba import njit, prange
+    from numba import njit
 
-    def run_parallel(slots: npt.NDArray[Any]) -> None:
-        for n in prange(slots.size):
-            slots[n] = n
+    from attnc_backends.numba.threads import run_workers
 
     dots = njit(fastmath=True)(_dots)
     exponentials = njit(fastmath=True)(_exponentials)
@@ -143,7 +141,6 @@ def _measurements() -> dict[str, Callable[[], float]]:
     probes = njit(_probes)
     insertions = njit(_insertions)
     nothing = njit(_nothing)
-    parallel_nothing = njit(parallel=True)(run_parallel)
 
     draw = np.random.default_rng(7)
     count, width = 2048, 64
@@ -186,8 +183,8 @@ def _measurements() -> dict[str, Callable[[], float]]:
         return _best(many, 1000)
 
     def thread() -> float:
-        slots = np.zeros(16)
-        return _best(lambda: parallel_nothing(slots), 1)
+        # What it takes to hand a share to one more worker and to wait for it.
+        return _best(lambda: run_workers(nothing, 2), 1)
 
     return {
         "flop_f32": lambda: flops(np.float32),

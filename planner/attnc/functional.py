@@ -19,6 +19,7 @@ from attnc_ir.graph import Graph, Module
 from attnc_ir.kinds import suggest
 from attnc_ir.ops import Attend
 from attnc_ir.types import Symbol
+from attnc_ir.values import Value
 
 MAX_PROGRAMS = 256
 """Kinds of calls that are remembered; the one unused longest goes first (its code stays on disk)."""
@@ -102,18 +103,20 @@ def attention(
         with_lse=bool(return_lse),
     )  # fmt: skip
     key = (call.key(), strategy)
-    graph, arrays = call.graph()
+    # Everything a call brings has to be named, graph or no graph; the graph itself is made once.
+    inputs, options = call.lower()
     with _lock:
         program = _programs.get(key)
         if program is not None:
             _programs.move_to_end(key)
     if program is None:
+        graph = _graph(inputs.values, 2 if call.with_lse else 1, options)
         program = compile_spec(Module((graph,)), strategy=strategy)
         with _lock:
             _programs[key] = program
             if len(_programs) > MAX_PROGRAMS:
                 _programs.popitem(last=False)
-    return program.run(_GRAPH, arrays, threads=workers)
+    return program.run(_GRAPH, inputs.arrays, threads=workers)
 
 
 @dataclass(frozen=True)
@@ -156,33 +159,36 @@ class _Call:
             self.with_lse,
         )
 
-    def graph(self) -> tuple[Graph, dict[str, Array]]:
-        """The graph of this kind of call, and the arrays of this call by input name."""
-        low = Lowering(GraphBuilder(_GRAPH), one_length=self.one_length)
+    def lower(self) -> tuple[Lowering, dict[str, Any]]:
+        """The inputs of this call, `q`, `k`, `v` first, and the attributes of its one node."""
+        low = Lowering(self.one_length)
         heads, queries, keys = Symbol("H"), Symbol("N"), Symbol("M")
         key_heads = heads if self.same_heads else Symbol("G")
         # First of all inputs, so that a mask or bias that does not fit is the one that is blamed.
-        operands = [
+        for name, x, h, n in (
+            ("q", self.q, heads, queries),
+            ("k", self.k, key_heads, keys),
+            ("v", self.v, key_heads, keys),
+        ):
             low.input(name, x, (Symbol("B"), h, n, x.shape[3]), numbered=False)
-            for name, x, h, n in (
-                ("q", self.q, heads, queries),
-                ("k", self.k, key_heads, keys),
-                ("v", self.v, key_heads, keys),
-            )
-        ]
-        results = low.builder.op(
-            Attend,
-            *operands,
-            results=2 if self.with_lse else 1,
-            normalizer=self.rule,
-            mask=Everything() if self.mask is None else self.mask.lower(low),
-            scale=self.scale,
-            softcap=self.softcap,
-            bias=() if self.bias is None else self.bias.lower(low),
-            sinks=None if self.sinks is None else low.input("sinks", self.sinks, (heads,) * self.sinks.ndim),
-        )
-        outputs = results if isinstance(results, tuple) else (results,)
-        return low.builder.build(*outputs), low.arrays
+        return low, {
+            "normalizer": self.rule,
+            "mask": Everything() if self.mask is None else self.mask.lower(low),
+            "scale": self.scale,
+            "softcap": self.softcap,
+            "bias": () if self.bias is None else self.bias.lower(low),
+            "sinks": None
+            if self.sinks is None
+            else low.input("sinks", self.sinks, (heads,) * self.sinks.ndim),
+        }
+
+
+def _graph(inputs: list[Value], results: int, options: dict[str, Any]) -> Graph:
+    """A graph of one attention node over its first three inputs."""
+    builder = GraphBuilder(_GRAPH)
+    values = [builder.input(v.name, v.tensor) for v in inputs]
+    made = builder.op(Attend, *values[:3], results=results, **options)
+    return builder.build(*(made if isinstance(made, tuple) else (made,)))
 
 
 def _number(value: Any, what: str) -> float:

@@ -82,8 +82,8 @@ class Machine:
 
 COEFFICIENTS = tuple(f.name for f in fields(Machine) if f.type == "float")
 
-# Measured on a 2.1 GHz x86 server core with AVX2; good enough to rank strategies whose costs differ by
-# large factors.
+# Round numbers of the order that `attnc calibrate` finds on a shared x86 server core: good enough to rank
+# strategies whose costs differ by large factors, and no more. A calibrated profile replaces them.
 BUILTIN = Machine(
     name="builtin",
     flop_f32=0.12,

@@ -8,8 +8,8 @@ int64 only and allocate nothing, so that they can be compiled without Python as 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
+from typing import Final
 
 from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.lower import GraphProgram
@@ -20,22 +20,24 @@ from attnc_ir.ops import Append, AttentionOp
 ENTRY_DECORATOR = '@njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)'
 
 
-class Command(enum.IntEnum):
-    """What a stateful entry is asked to do."""
+class Command:
+    """What a stateful entry is asked to do. Plain integers: Numba types an enumeration's member anew at every
+    call.
+    """
 
-    STEPS = 0
+    STEPS: Final = 0
     """Steps `a` to `b`, the first from op `resume` of the frame on; stops at trouble, with place and status
     in the frame.
     """
-    HULL_BYTES = 1
+    HULL_BYTES: Final = 1
     """Bytes of one hull of cache `b` for a capacity of `a` rows."""
-    HULL_START = 2
+    HULL_START: Final = 2
     """Empty hulls of capacity `a` for cache `b`."""
-    HULL_MOVE = 3
+    HULL_MOVE: Final = 3
     """Hulls of cache `b` from address and stride `move_from`, `move_stride` of the frame, to capacity `a`."""
-    HULL_REFILL = 4
+    HULL_REFILL: Final = 4
     """Append the first `a` rows of cache `b` to its hulls."""
-    SCRATCH = 5
+    SCRATCH: Final = 5
     """Scratch bytes that op `a` needs now."""
 
 
@@ -111,25 +113,25 @@ def _stateful_entry(program: GraphProgram) -> str:
     e = Function(
         layout, program.entry, "command", "a", "b", "scratch", doc=f"the commands of @{program.graph.name}"
     )
-    with e.block(f"if command == {Command.STEPS.value}"):
+    with e.block(f"if command == {Command.STEPS}"):
         e.line(f"return g{index}_steps(frame, a, b, scratch)")
     for plan in program.caches:
         if not plan.has_hull:
             continue
         c = f"g{index}_cache{plan.number}"
         with e.block(f"if b == {plan.number}"):
-            with e.block(f"if command == {Command.HULL_BYTES.value}"):
+            with e.block(f"if command == {Command.HULL_BYTES}"):
                 e.line(f"return shared_hull_bytes(frame, a, {plan.value_width}, {int(plan.with_mean)})")
-            with e.block(f"if command == {Command.HULL_START.value}"):
+            with e.block(f"if command == {Command.HULL_START}"):
                 e.line(f"return {c}_start(frame, 0, a)")
-            with e.block(f"if command == {Command.HULL_MOVE.value}"):
+            with e.block(f"if command == {Command.HULL_MOVE}"):
                 source, stride = (
                     f"load_i64(frame + {8 * layout.slot(name)})" for name in ("move_from", "move_stride")
                 )
                 e.line(f"return {c}_move(frame, 0, {source}, {stride}, a)")
-            with e.block(f"if command == {Command.HULL_REFILL.value}"):
+            with e.block(f"if command == {Command.HULL_REFILL}"):
                 e.line(f"return {c}_refill(frame, 0, a, scratch)")
-    with e.block(f"if command == {Command.SCRATCH.value}"):
+    with e.block(f"if command == {Command.SCRATCH}"):
         e.line("t = 0")
         for number in range(len(program.ops)):
             with e.block(f"if a == {number}"):

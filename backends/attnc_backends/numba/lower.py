@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
-from attnc_backends.numba.emit_exact import emit_exact_rows, emit_float_score
+from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
@@ -30,7 +30,7 @@ UNSETTLED_NOTE = "rows whose near-ties doubles cannot order (a softcap or float 
 def dense_maker(node: Node) -> list[str]:
     """The dense strategy."""
     if node.op.normalizer.is_exact:
-        return [*emit_float_score(node), *emit_exact_rows(node)]
+        return emit_exact_rows(node)
     return emit_softmax_rows(node)
 
 

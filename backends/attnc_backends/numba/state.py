@@ -161,7 +161,7 @@ class NumbaState:
         return frame
 
     def _command(
-        self, command: Command, frame: npt.NDArray[np.int64], a: int, plan: CachePlan, scratch: int = 0
+        self, command: int, frame: npt.NDArray[np.int64], a: int, plan: CachePlan, scratch: int = 0
     ) -> int:
         return self.entry(address_of(frame), command, a, plan.number, scratch)
 

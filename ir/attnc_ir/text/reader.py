@@ -174,14 +174,16 @@ class _Reader:
             case "call":
                 return self._call(tree, place)
             case "prefix":
-                return Operator(place, str(parts[0]), (self._negated(parts[1]),))
+                symbol = str(parts[0])
+                operand = self._negated(parts[1]) if symbol == "-" else self._node(parts[1])
+                return Operator(place, symbol, (operand,))
             case "infix":
                 return Operator(place, str(parts[1]), (self._node(parts[0]), self._node(parts[2])))
             case _:
                 raise AssertionError(tree.data)
 
     def _negated(self, tree: Token | Syntax) -> Node:
-        """What stands behind a prefix. A literal in parentheses is kept apart from one without."""
+        """What stands behind a minus. A literal in parentheses is kept apart from one without."""
         node = self._node(tree)
         grouped = isinstance(tree, Tree) and tree.data == "group"
         return Operator(node.location, "()", (node,)) if grouped and isinstance(node, Number | Name) else node

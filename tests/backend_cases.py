@@ -1,0 +1,162 @@
+"""Compiled specs, arrays drawn for their inputs, and what it means to agree with the reference."""
+
+from functools import cache
+
+import numpy as np
+from hypothesis import strategies as st
+
+import attnc
+from attnc_ir.storage import NUMPY, from_float64, to_float64
+from attnc_ir.types import DType, Symbol
+
+STRICT = "select-strategy"
+"""A pipeline that leaves a spec as it is written, so that the backend sees every scale, softcap and mask."""
+
+TOLERANCE = {DType.F64: 1e-12, DType.F32: 1e-5, DType.F16: 1e-2, DType.BF16: 1e-2}
+STYLES = ["normal", "integers", "near ties", "constant"]
+LAYOUTS = ["plain", "transposed", "reversed", "strided", "broadcast", "unaligned", "read-only"]
+
+
+@cache
+def compiled(text, **options):
+    """The program of a spec, compiled once per test run."""
+    return attnc.compile(text, **({"pipeline": STRICT, "threads": 1} | options))
+
+
+def attend(inputs, attributes, *, lse=False, name="g"):
+    """The text of a graph around one attention over `%q, %k, %v`."""
+    results = "%o, %lse" if lse else "%o"
+    return (
+        f"graph @{name}({inputs}) {{\n  {results} = attend %q, %k, %v {{{attributes}}}\n  return {results}\n}}\n"
+    )
+
+
+# --- arrays ---
+
+layouts = st.sampled_from(LAYOUTS)
+styles = st.sampled_from(STYLES)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def laid_out(array, how):
+    """The same numbers elsewhere in memory; `broadcast` repeats the first along axis 0."""
+    if array.ndim == 0 or how == "plain":
+        return array
+    if how == "transposed":
+        return np.asfortranarray(array)
+    if how == "reversed":
+        return np.flip(np.flip(array).copy())
+    if how == "strided":
+        wide = np.zeros((*array.shape[:-1], 3 * array.shape[-1]), array.dtype)
+        wide[..., 1::3] = array
+        return wide[..., 1::3]
+    if how == "broadcast":
+        return np.broadcast_to(array[:1], array.shape) if len(array) else array
+    if how == "unaligned":
+        raw = np.zeros(array.nbytes + 1, np.uint8)
+        moved = np.ndarray(array.shape, array.dtype, raw, 1)
+        moved[...] = array
+        return moved
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def numbers(rng, shape, style):
+    """Doubles in a style."""
+    if style == "normal":
+        return rng.normal(size=shape)
+    if style == "constant":
+        return np.full(shape, rng.integers(-2, 3) / 4)
+    integers = rng.integers(-2, 3, shape).astype(np.float64)
+    if style == "integers":
+        return integers
+    return integers * np.where(rng.random(shape) < 0.4, 1 + 2.0**-52, 1.0)  # one ulp apart
+
+
+def array_for(value, sizes, rng, style):
+    """An array for an input, by its type; lengths, ids and biases by its name."""
+    kind = value.type
+    shape = tuple(sizes[d.name] if isinstance(d, Symbol) else d for d in kind.shape)
+    if kind.dtype is DType.BOOL:
+        return rng.random(shape) < 0.6
+    if kind.dtype.is_int:
+        low, high = {
+            "queries": (0, sizes["N"] + 1), "keys": (0, sizes["M"] + 1), "count": (0, sizes["M"] + 3), "ids": (0, 3), "key_ids": (0, 3),
+        }.get(value.name, (-3, 4))  # fmt: skip
+        return rng.integers(low, high, shape).astype(NUMPY[kind.dtype])
+    if value.name.startswith("bias"):
+        doubles = rng.choice([0.0, 0.5, -1.0, 0.1, -np.inf], shape)
+    elif value.name in ("slopes", "table", "sinks", "levels"):
+        doubles = rng.choice([0.0, 0.25, -0.5, 0.1], shape)
+    else:
+        doubles = numbers(rng, shape, style if value.name in ("q", "k") else "normal")
+    return from_float64(doubles, kind.dtype)
+
+
+def arrays_for(graph, sizes, *, seed=0, style="normal", layout="plain", only=None):
+    """Arrays for every input of a graph by name; `only` limits the odd layout to one input."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for value in graph.inputs:
+        array = np.asarray(array_for(value, sizes, rng, style))
+        found[value.name] = laid_out(array, layout) if only in (None, value.name) else array
+    return found
+
+
+# --- agreement ---
+
+
+def outcome(call):
+    """What a call returns, as a tuple, or the error it raises."""
+    try:
+        results = call()
+    except attnc.AttncError as error:
+        return error
+    return results if isinstance(results, tuple) else (results,)
+
+
+def same_numbers(got, expected, dtype=DType.F64):
+    """Equal bit for bit, where every NaN is the same."""
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    if dtype.is_float:
+        nan = np.isnan(to_float64(got, dtype))
+        np.testing.assert_array_equal(nan, np.isnan(to_float64(expected, dtype)))
+        got, expected = got[~nan], expected[~nan]
+    assert got.tobytes() == expected.tobytes()
+
+
+def close_numbers(got, expected, dtype, tolerance, size):
+    """Equal to a tolerance relative to `size`, and equal where they are not finite."""
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    x, y = to_float64(got, dtype), to_float64(expected, dtype)
+    finite = np.isfinite(y)
+    np.testing.assert_array_equal(x[~finite], y[~finite])
+    assert np.isfinite(x[finite]).all()
+    off = np.abs(x[finite] - y[finite]) / np.broadcast_to(np.maximum(size, 1e-300), y.shape)[finite]
+    assert off.max(initial=0.0) <= tolerance, f"off by {off.max()}, allowed {tolerance}"
+
+
+def check_attention(program, arrays, graph="g"):
+    """Run a graph around one attention and compare it with the reference: exactly for hard-max, else to the node's tolerance."""
+    got = outcome(lambda: program(graph, **arrays))
+    expected = outcome(lambda: attnc.reference(program.source_module, graph, **arrays))
+    if isinstance(expected, attnc.AttncError):
+        assert type(got) is type(expected), f"expected {expected!r}, got {got!r}"
+        return None
+    assert not isinstance(got, attnc.AttncError), got
+    op = program.source_module[graph].ops[-1]
+    output = op.output.tensor.dtype
+    if op.normalizer.keyword == "hardmax":
+        same_numbers(got[0], expected[0], output)
+    else:
+        # What is rounded is the coarser of scores and values; errors are relative to the largest value.
+        tolerance = max(TOLERANCE[op.key_type.dtype], TOLERANCE[output])
+        values = np.abs(to_float64(np.asarray(arrays["v"]), op.value_type.dtype))
+        close_numbers(got[0], expected[0], output, tolerance, values.max(initial=0.0))
+    if op.lse is not None:
+        scores = np.abs(np.where(np.isfinite(expected[1]), expected[1], 0.0))
+        close_numbers(got[1], expected[1], op.accumulator, TOLERANCE[op.key_type.dtype], np.maximum(scores, 1.0))
+    return got
