@@ -1,5 +1,5 @@
-# Every target works in a fresh clone: it first makes .venv, which needs Python 3.11 or later, and a C compiler for
-# the ahead-of-time builds. To choose the Python: make setup PYTHON=python3.13
+# Every target works in a fresh clone: it first makes .venv, which needs Python 3.11 or later.
+# To choose the Python: make setup PYTHON=python3.13
 
 PYTHON ?= python3
 JOBS ?= 2

@@ -2,11 +2,23 @@
 
 import numpy as np
 import pytest
-from backend_cases import array_for, arrays_for, attend, check_attention, compiled, laid_out, layouts, seeds, styles
+from backend_cases import (
+    array_for,
+    arrays_for,
+    attend,
+    check_attention,
+    compiled,
+    laid_out,
+    layouts,
+    outcome,
+    seeds,
+    styles,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import attnc
+from attnc_backends.numba import executable
 
 
 def qkv(dtype, rank, *, width=4, value=None, value_width=3):
@@ -141,10 +153,29 @@ def test_nothing_to_do(name):
         check_attention(program, arrays)
 
 
+# --- threads ---
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_threads_do_not_change_a_bit(name, monkeypatch):
+    monkeypatch.setattr(executable, "PARALLEL_WORK", 0)
+    program = compiled(SPECS[name])
+    for seed, queries in enumerate((1, 5, 37)):
+        sizes = {"B": 2, "G": 1, "H": 3, "N": queries, "M": 70}
+        arrays = arrays_for(program.source_module["g"], sizes, seed=seed, style="integers" if seed == 1 else "normal")
+        runs = [outcome(lambda threads=threads, arrays=arrays: program.run("g", arrays, threads=threads)) for threads in (1, 2, 5)]
+        alone = runs[0]
+        for together in runs[1:]:
+            if isinstance(alone, attnc.AttncError):
+                assert str(together) == str(alone)
+            else:
+                assert [x.tobytes() for x in together] == [x.tobytes() for x in alone]
+
+
 # --- numbers that are awkward for float32 ---
 
 
-@pytest.mark.parametrize("attributes", ["softcap = 1e300", "softcap = 1e-300, scale = 2.0", "scale = 1e-60", "scale = 1e200, softcap = 3.0"])
+@pytest.mark.parametrize("attributes", ["softcap = 1e300", "softcap = 1e-300, scale = 2.0", "scale = 1e200, softcap = 3.0"])
 def test_factors_that_a_float32_cannot_hold(attributes):
     program = compiled(attend(qkv("f32", 2), f"normalizer = softmax, {attributes}"))
     check_attention(program, arrays_for(program.source_module["g"], {"N": 4, "M": 9}, seed=4))
@@ -195,9 +226,8 @@ def test_integer_expressions_wrap():
         ([[1.0], [1.0]], "expression(0.1 + 0.2) + expression(where(j == 1, 0.3 - 0.3, 0.1 - 0.1))"),
     ],
 )
-@pytest.mark.parametrize("softcap", ["", ", softcap = 2.0"])
-def test_biases_that_doubles_cannot_settle(keys, bias, softcap):
-    program = compiled(attend(qkv("f64", 2, width=1, value_width=1), f"normalizer = hardmax(first), bias = {bias}{softcap}", lse=True))
+def test_biases_that_doubles_cannot_settle(keys, bias):
+    program = compiled(attend(qkv("f64", 2, width=1, value_width=1), f"normalizer = hardmax(first), bias = {bias}"))
     keys = np.array(keys)
     check_attention(program, {"q": np.array([[1.0], [0.0]]), "k": keys, "v": np.arange(1.0, 1 + len(keys))[:, np.newaxis]})
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnc
+from attnc_backends.numba import executable
 from attnc_ir.reference import exact_winners
 
 TIES = ["first", "last", "mean"]
@@ -108,6 +109,15 @@ def test_keys_and_values_of_any_layout(layout):
     for got, expected in zip(program("g", **moved), program("g", **plain), strict=True):
         same_numbers(got, expected)
     check_pairs(program("g", **moved))
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_do_not_change_a_bit(threads, monkeypatch):
+    monkeypatch.setattr(executable, "PARALLEL_WORK", 0)
+    for key_heads in (1, 3):
+        program, arrays = arrays_of("full", "grid", 5, {"B": 2, "G": key_heads, "H": 2 * key_heads, "N": 9, "M": 50})
+        alone, together = program.run("g", arrays, threads=1), program.run("g", arrays, threads=threads)
+        assert [x.tobytes() for x in alone] == [x.tobytes() for x in together]
 
 
 # --- numbers that have no place on a hull ---

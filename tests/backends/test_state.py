@@ -87,7 +87,7 @@ def check_steps(graph, ways, expected):
                 same_numbers(got, wanted, value.type.dtype)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(plan=actions, family=families.filter(lambda f: f != "exponents"), seed=seeds, heads=st.sampled_from(HEADS))
 def test_steps_interleaved_with_cuts_and_copies(plan, family, seed, heads):
     rng = np.random.default_rng(seed)
@@ -120,7 +120,7 @@ def test_steps_interleaved_with_cuts_and_copies(plan, family, seed, heads):
             assert len(state) == len(current[1])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(family=families, seed=seeds, count=st.integers(1, 25))
 def test_a_cache_without_heads_and_any_exponent(family, seed, count):
     rng = np.random.default_rng(seed)

@@ -102,9 +102,9 @@ class ReferenceState:
 
     def truncate(self, length: int) -> None:
         """Forget every step from step `length` on; nothing to forget if there are fewer."""
-        if length < 0:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise ArgumentError(
-                f"graph @{self.graph.name}: truncate to {length} steps; give a number from 0 to {len(self)}"
+                f"graph @{self.graph.name}: cannot truncate to {length!r:.60} steps; give a number from 0 up"
             )
         if length < self._length:
             # Each step appends equally often to a cache, usually once.

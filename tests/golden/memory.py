@@ -1,0 +1,417 @@
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_op0(frame, t, worker, workers, scratch):
+    """append to %c"""
+    d_H = load_i64(frame + 80)
+    cache0_count = load_i64(frame + 88)
+    v_k = load_i64(frame + 96)  # %k: f64[H x 2]
+    t_k = load_i64(frame + 104)
+    now_k = v_k + t * t_k
+    s0_k = load_i64(frame + 112)
+    s1_k = load_i64(frame + 120)
+    v_v = load_i64(frame + 128)  # %v: f64[H x 3]
+    t_v = load_i64(frame + 136)
+    now_v = v_v + t * t_v
+    s0_v = load_i64(frame + 144)
+    s1_v = load_i64(frame + 152)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    cache0_values = load_i64(frame + 176)
+    cache0_value_stride = load_i64(frame + 184)
+    cache0_hull = load_i64(frame + 192)
+    cache0_hull_stride = load_i64(frame + 200)
+    if workers == 0:
+        return shared_hull_scratch_bytes(frame, 3)
+    n = load_i64(cache0_count)
+    for head in range(d_H):
+        for c in range(2):
+            if not math.isfinite(load_f64(now_k + head * s0_k + c * s1_k)):
+                store_i64(frame + 24, head)
+                return 2
+    for head in range(d_H):
+        keys = cache0_keys + head * cache0_key_stride
+        values = cache0_values + head * cache0_value_stride
+        for c in range(2):
+            store_f64(keys + n * 16 + c * 8, np.float64(load_f64(now_k + head * s0_k + c * s1_k)))
+        for c in range(3):
+            store_i64(values + n * 24 + c * 8, load_i64(now_v + head * s0_v + c * s1_v))
+        shared_hull_append(frame, cache0_hull + head * cache0_hull_stride, keys, values, 24, 0, scratch)
+    store_i64(cache0_count, n + 1)
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_classify(frame, t, b, h, i, j):
+    """0 a real number, 1 and -1 the infinities, 2 NaN"""
+    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 216)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 224)
+    s1_q = load_i64(frame + 232)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    hk = h // 1
+    q_row = now_q + h * s0_q
+    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j) * 2 * 8
+    kind = 0
+    for c in range(2):
+        kind = sum_class(kind, product_class(load_f64(q_row + c * s1_q), load_f64(k_row + c * 8)))
+    return kind
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_bounded_score(frame, t, b, h, i, j, k_row, query):
+    """score, error bound, class; class 3 is removed, 4 unknown"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    if 8 == 8:
+        dot, size = abs_dot_f64(query, k_row, 2)
+    else:
+        dot, size = 0.0, 0.0
+        for c in range(2):
+            p = load_f64(query + 8 * c) * load_f64(k_row + c * 8)
+            dot += p
+            size += abs(p)
+    error = 0.0
+    error += (2 + 8) * 1.1102230246251565e-16 * size + (2 + 1) * 2e-323
+    if math.isfinite(dot) and math.isfinite(error):
+        return dot, error, 0
+    kind = g0_n1_dense_classify(frame, t, b, h, i, j)
+    return 0.0, math.inf, kind
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_exact_score(frame, t, b, h, i, j):
+    """a score by error-free transforms: its double, and whether that is all of it"""
+    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 216)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 224)
+    s1_q = load_i64(frame + 232)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    hk = h // 1
+    q_row = now_q + h * s0_q
+    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j) * 2 * 8
+    s, es = 0.0, 0.0
+    for c in range(2):
+        p, ep = mul_bounded(load_f64(q_row + c * s1_q), 0.0, load_f64(k_row + c * 8), 0.0)
+        s, es = add_bounded(s, es, p, ep)
+    return s, es == 0.0 and math.isfinite(s)
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_compare(frame, t, b, h, i, j1, j2, acc):
+    """sign of score j1 less score j2, both real; 2 if unsettled"""
+    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 216)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 224)
+    s1_q = load_i64(frame + 232)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    s1, exact1 = g0_n1_dense_exact_score(frame, t, b, h, i, j1)
+    s2, exact2 = g0_n1_dense_exact_score(frame, t, b, h, i, j2)
+    if exact1 and exact2:
+        return 1 if s1 > s2 else (-1 if s1 < s2 else 0)
+    shared_acc_clear(frame, acc)
+    hk = h // 1
+    q_row = now_q + h * s0_q
+    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j1) * 2 * 8
+    for c in range(2):
+        shared_acc_add_product(frame, acc, 1.0 * load_f64(q_row + c * s1_q), load_f64(k_row + c * 8))
+    hk = h // 1
+    q_row = now_q + h * s0_q
+    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j2) * 2 * 8
+    for c in range(2):
+        shared_acc_add_product(frame, acc, -1.0 * load_f64(q_row + c * s1_q), load_f64(k_row + c * 8))
+    return shared_acc_sign(frame, acc)
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_beats(frame, t, b, h, i, j1, s1, e1, kind1, j2, s2, e2, kind2, acc):
+    """sign of score j1 less score j2; 2 if unsettled"""
+    if kind1 != kind2:
+        return 1 if kind1 > kind2 else -1
+    if kind1 != 0:
+        return 0
+    if s1 - s2 > (e1 + e2) * 1.0000001:
+        return 1
+    if s2 - s1 > (e1 + e2) * 1.0000001:
+        return -1
+    return g0_n1_dense_compare(frame, t, b, h, i, j1, j2, acc)
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_rows(frame, t, first, last, scratch):
+    """hard-max, tie last, one row at a time"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 216)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 224)
+    s1_q = load_i64(frame + 232)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    v_o = load_i64(frame + 240)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 248)
+    now_o = v_o + t * t_o
+    s0_o = load_i64(frame + 256)
+    s1_o = load_i64(frame + 264)
+    cache0_values = load_i64(frame + 176)
+    cache0_value_stride = load_i64(frame + 184)
+    acc = scratch
+    query = acc + ACC_BYTES
+    held = query + 8 * 2
+    for unit in range(first, last):
+        h = (unit // 1) % d_H
+        b = unit // (1 * d_H)
+        hk = h // 1
+        i = n_keys0 - 1
+        lo = 0
+        hi = n_keys0
+        hi = max(hi, 0)
+        lo = min(lo, hi)
+        for c in range(2):
+            store_f64(query + 8 * c, load_f64(now_q + h * s0_q + c * s1_q))
+        count, bad, unsettled = 0, False, False
+        keys = cache0_keys + (b * d_H + hk) * cache0_key_stride
+        best, best_s, best_e, best_kind, ties = -1, 0.0, 0.0, 0, 0
+        for j in range(lo, hi):
+            s, e, kind = g0_n1_dense_bounded_score(frame, t, b, h, i, j, keys + j * 2 * 8, query)
+            if kind == 3:
+                continue
+            count += 1
+            if kind == 2:
+                bad = True
+                break
+            order = 1
+            if best >= 0:
+                order = g0_n1_dense_beats(frame, t, b, h, i, j, s, e, kind, best, best_s, best_e, best_kind, acc)
+            if order == 1:
+                best, best_s, best_e, best_kind, ties = j, s, e, kind, 1
+            elif order == 0:
+                best, best_s, best_e = j, s, e
+                ties += 1
+        if count == 0:
+            for c in range(3):
+                store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
+            continue
+        if bad:
+            for c in range(3):
+                store_f64(now_o + h * s0_o + c * s1_o, np.float64(math.nan))
+            continue
+        values = cache0_values + (b * d_H + hk) * cache0_value_stride
+        for c in range(3):
+            store_i64(now_o + h * s0_o + c * s1_o, load_i64(values + best * 3 * 8 + c * 8))
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_blocks(frame, t):
+    """how many query rows there are"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    return 1 * d_H * 1
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_dense_scratch(frame, t):
+    """bytes of scratch per worker: accumulator, query row, and the positions that are held"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    return ACC_BYTES + 8 * (2) + 8 * (0)
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_answer(frame, t, b, h, hk, i, hull, hull_keys, rows_at, row_step, scratch):
+    """one query row from the hull; -1 when the query is not finite"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 216)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 224)
+    s1_q = load_i64(frame + 232)
+    v_o = load_i64(frame + 240)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 248)
+    now_o = v_o + t * t_o
+    s0_o = load_i64(frame + 256)
+    s1_o = load_i64(frame + 264)
+    cache0_values = load_i64(frame + 176)
+    cache0_value_stride = load_i64(frame + 184)
+    q_row = now_q + h * s0_q
+    qx = load_f64(q_row + 0 * s1_q)
+    qy = load_f64(q_row + 1 * s1_q)
+    if not (math.isfinite(qx) and math.isfinite(qy)):
+        return -1
+    best = shared_hull_last(frame, hull, hull_keys, qx, qy, scratch)
+    values = cache0_values + (b * d_H + hk) * cache0_value_stride
+    for c in range(3):
+        store_i64(now_o + h * s0_o + c * s1_o, load_i64(values + best * 3 * 8 + c * 8))
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_rows(frame, t, first, last, scratch):
+    """hull, tie last, one query per head"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    v_o = load_i64(frame + 240)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 248)
+    now_o = v_o + t * t_o
+    s0_o = load_i64(frame + 256)
+    s1_o = load_i64(frame + 264)
+    cache0_hull = load_i64(frame + 192)
+    cache0_hull_stride = load_i64(frame + 200)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    cache0_values = load_i64(frame + 176)
+    cache0_value_stride = load_i64(frame + 184)
+    own = scratch + g0_n1_dense_scratch(frame, t)
+    for unit in range(first, last):
+        h = unit % d_H
+        b = unit // d_H
+        hk = h // 1
+        i = n_keys0 - 1
+        if n_keys0 == 0:
+            for c in range(3):
+                store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
+            continue
+        hull = cache0_hull + (b * d_H + hk) * cache0_hull_stride
+        if g0_n1_answer(frame, t, b, h, hk, i, hull, cache0_keys + (b * d_H + hk) * cache0_key_stride, cache0_values + (b * d_H + hk) * cache0_value_stride, 3 * 8, own) != 0:
+            status = g0_n1_dense_rows(frame, t, unit, unit + 1, scratch)
+            if status != 0:
+                return status
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_blocks(frame, t):
+    """units of work: key heads, or query rows in a step"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    return 1 * d_H
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_n1_scratch(frame, t):
+    """bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles"""
+    cache0_count = load_i64(frame + 88)
+    n_keys0 = load_i64(cache0_count)
+    d_H = load_i64(frame + 80)
+    size = g0_n1_dense_scratch(frame, t) + shared_hull_scratch_bytes(frame, 3) + 8 * 3
+    return size
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_op1(frame, t, worker, workers, scratch):
+    """the share of one of several workers"""
+    if workers == 0:
+        return g0_n1_scratch(frame, t)
+    blocks = g0_n1_blocks(frame, t)
+    return g0_n1_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_cache0_start(frame, t, capacity):
+    """an empty hull for every head"""
+    d_H = load_i64(frame + 80)
+    cache0_hull = load_i64(frame + 192)
+    cache0_hull_stride = load_i64(frame + 200)
+    for head in range(d_H):
+        shared_hull_init(frame, cache0_hull + head * cache0_hull_stride, capacity, 3, 0)
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_cache0_move(frame, t, source, source_stride, capacity):
+    """every head's hull into a larger place"""
+    d_H = load_i64(frame + 80)
+    cache0_hull = load_i64(frame + 192)
+    cache0_hull_stride = load_i64(frame + 200)
+    for head in range(d_H):
+        shared_hull_move(frame, source + head * source_stride, cache0_hull + head * cache0_hull_stride, capacity)
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_cache0_refill(frame, t, count, scratch):
+    """the hulls of the first rows, from the rows"""
+    d_H = load_i64(frame + 80)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
+    cache0_values = load_i64(frame + 176)
+    cache0_value_stride = load_i64(frame + 184)
+    cache0_hull = load_i64(frame + 192)
+    cache0_hull_stride = load_i64(frame + 200)
+    for head in range(d_H):
+        keys = cache0_keys + head * cache0_key_stride
+        values = cache0_values + head * cache0_value_stride
+        for row in range(count):
+            shared_hull_append(frame, cache0_hull + head * cache0_hull_stride, keys, values, 24, 0, scratch)
+    return 0
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_steps(frame, first, last, scratch):
+    """steps of @memory"""
+    start = load_i64(frame + 40)
+    for t in range(first, last):
+        # append -> %c1
+        if start <= 0:
+            status = g0_op0(frame, t, 0, 1, scratch)
+            if status != 0:
+                store_i64(frame + 48, t)
+                store_i64(frame + 56, 0)
+                return status
+        # attend.step -> %o
+        if start <= 1:
+            status = g0_op1(frame, t, 0, 1, scratch)
+            if status != 0:
+                store_i64(frame + 48, t)
+                store_i64(frame + 56, 1)
+                return status
+        start = 0
+    return 0
+
+
+@njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def g0_entry(frame, command, a, b, scratch):
+    """the commands of @memory"""
+    if command == 0:
+        return g0_steps(frame, a, b, scratch)
+    if b == 0:
+        if command == 1:
+            return shared_hull_bytes(frame, a, 3, 0)
+        if command == 2:
+            return g0_cache0_start(frame, 0, a)
+        if command == 3:
+            return g0_cache0_move(frame, 0, load_i64(frame + 64), load_i64(frame + 72), a)
+        if command == 4:
+            return g0_cache0_refill(frame, 0, a, scratch)
+    if command == 5:
+        t = 0
+        if a == 0:
+            return g0_op0(frame, t, 0, 0, 0)
+        if a == 1:
+            return g0_op1(frame, t, 0, 0, 0)
+    return -1
