@@ -26,9 +26,117 @@ def compiled(text, **options):
 def attend(inputs, attributes, *, lse=False, name="g"):
     """The text of a graph around one attention over `%q, %k, %v`."""
     results = "%o, %lse" if lse else "%o"
-    return (
-        f"graph @{name}({inputs}) {{\n  {results} = attend %q, %k, %v {{{attributes}}}\n  return {results}\n}}\n"
-    )
+    return f"graph @{name}({inputs}) {{\n  {results} = attend %q, %k, %v {{{attributes}}}\n  return {results}\n}}\n"
+
+
+def qkv(dtype, rank, *, width=4, value=None, value_width=3):
+    """Inputs of a rank; heads of queries and keys are `H` and `G`."""
+    lead, key_lead = {2: ("", ""), 3: ("H x ", "G x "), 4: ("B x H x ", "B x G x ")}[rank]
+    value = value or dtype
+    return f"%q: {dtype}[{lead}N x {width}], %k: {dtype}[{key_lead}M x {width}], %v: {value}[{key_lead}M x {value_width}]"
+
+
+SPECS = {  # around one attention each; together they use every part of the semantics
+    # softmax
+    "grouped causal f64": attend(
+        qkv("f64", 4), "normalizer = softmax, mask = causal(bottom_right), scale = 0.5", lse=True
+    ),
+    "window f32": attend(
+        qkv("f32", 4), "normalizer = softmax, mask = window(3, 1, bottom_right), scale = 0.3", lse=True
+    ),
+    "far window f64": attend(
+        qkv("f64", 2), "normalizer = softmax, mask = window(1, 2, 4) | window(0, 0, -70)"
+    ),
+    "negative causal f16": attend(
+        qkv("f16", 3) + ", %row: f16[H x 3]",
+        "normalizer = softmax, mask = causal(-2), empty = default(%row)",
+        lse=True,
+    ),
+    "softcap bf16": attend(
+        qkv("bf16", 2), "normalizer = softmax, mask = causal(3), softcap = 2.0, scale = -1.5"
+    ),
+    "documents f32 keys f64 values": attend(
+        qkv("f32", 4, value="f64") + ", %ids: i32[B x N], %key_ids: i64[M]",
+        "normalizer = softmax, mask = documents(%ids, %key_ids)",
+        lse=True,
+    ),
+    "ragged f64": attend(
+        qkv("f64", 4) + ", %queries: i32[B], %keys: i64[B], %count: i64[B]",
+        "normalizer = softmax, mask = lengths(%queries, %keys) & prefix(%count) & window(5, 5, bottom_right)",
+    ),
+    "mask, bias and sinks f64": attend(
+        qkv("f64", 4) + ", %allowed: bool[H x 1 x M], %bias: f32[B x 1 x N x M], %sinks: f64[H]",
+        "normalizer = softmax, mask = tensor(%allowed), bias = tensor(%bias), sinks = %sinks",
+        lse=True,
+    ),
+    "alibi and relative f32": attend(
+        qkv("f32", 3) + ", %slopes: f32[H], %table: f64[1 x 5]",
+        "normalizer = softmax, mask = causal(top_left) & prefix(40), bias = alibi(%slopes) + relative(%table), softcap = 8.0",
+    ),
+    "expressions f64": attend(
+        qkv("f64", 4) + ", %levels: f64[3], %steps: i32[2 x 4]",
+        "normalizer = softmax, mask = predicate((i + 2 * j) % 3 != b and (h == 0 or j < 50 or i > 1)),"
+        " bias = expression(exp(-abs(i - j)) * %levels[min(i, 2)]) + expression(%steps[h % 2, j % 4]) + expression(sqrt(j + 1.0) / 8)",
+        lse=True,
+    ),
+    "combined masks f64": attend(
+        qkv("f64", 2) + ", %allowed: bool[N x M]",
+        "normalizer = softmax, mask = ~(causal(1) & tensor(%allowed)) | prefix(2) & ~window(1, 0, top_left) | ~everything",
+    ),
+    "f16 keys bf16 values and sinks": attend(
+        qkv("f16", 4, value="bf16") + ", %sinks: f16[H]",
+        "normalizer = softmax, mask = causal(bottom_right), sinks = %sinks",
+    ),
+    # mean
+    "mean f64": attend(
+        qkv("f64", 4), "normalizer = mean, mask = causal(bottom_right), scale = 0.5", lse=True
+    ),
+    "mean bf16": attend(
+        qkv("bf16", 3), "normalizer = mean, mask = window(9, 2, top_left) & predicate(j % 2 == 0)"
+    ),
+    # hard-max
+    "hardmax first f64": attend(
+        qkv("f64", 4, width=2), "normalizer = hardmax(first), mask = causal(bottom_right), scale = 0.3"
+    ),
+    "hardmax last f32": attend(
+        qkv("f32", 3) + ", %allowed: bool[N x M]",
+        "normalizer = hardmax(last), mask = window(7, 4, 2) & tensor(%allowed), scale = -0.7",
+    ),
+    "hardmax mean bf16 keys f64 values": attend(
+        qkv("bf16", 2, value="f64"),
+        "normalizer = hardmax(mean), bias = expression((i - j) // 4 + 4503599627370496 * (j % 2))",
+    ),
+    "hardmax mean f64 keys f32 values": attend(
+        qkv("f64", 3, value="f32") + ", %slopes: f64[1]",
+        "normalizer = hardmax(mean), softcap = 1.5, bias = alibi(%slopes)",
+        lse=True,
+    ),
+    "hardmax first with biases": attend(
+        qkv("f64", 4) + ", %bias: f64[H x N x M], %table: f32[H x 3]",
+        "normalizer = hardmax(first), bias = tensor(%bias) + relative(%table), empty = default(%row)",
+        lse=True,
+    ).replace(") {", ", %row: f64[3]) {", 1),
+    "hardmax last f16 with expressions": attend(
+        qkv("f16", 2) + ", %levels: f32[3]",
+        "normalizer = hardmax(last), bias = expression(where(j > i + 9, -inf, 0.1 * (j % 3) + 0.2)) + expression(%levels[j % 3])",
+    ),
+    # top-k
+    "topk first f64": attend(
+        qkv("f64", 4), "normalizer = topk(3, first), mask = causal(bottom_right), scale = 0.5", lse=True
+    ),
+    "topk last f32": attend(
+        qkv("f32", 3) + ", %bias: f32[M]", "normalizer = topk(2, last), bias = tensor(%bias)"
+    ),
+    "topk first bf16": attend(
+        qkv("bf16", 4) + ", %slopes: bf16[H], %ids: i32[N], %key_ids: i32[M]",
+        "normalizer = topk(70, first), softcap = 3.0, bias = alibi(%slopes), mask = documents(%ids, %key_ids)",
+    ),
+    # empty rows
+    "empty is an error": attend(
+        qkv("f64", 4, width=1, value_width=1) + ", %queries: i64[B], %keys: i64[B]",
+        "normalizer = softmax, mask = lengths(%queries, %keys), empty = error",
+    ),
+}
 
 
 # --- arrays ---
@@ -158,5 +266,7 @@ def check_attention(program, arrays, graph="g"):
         close_numbers(got[0], expected[0], output, tolerance, values.max(initial=0.0))
     if op.lse is not None:
         scores = np.abs(np.where(np.isfinite(expected[1]), expected[1], 0.0))
-        close_numbers(got[1], expected[1], op.accumulator, TOLERANCE[op.key_type.dtype], np.maximum(scores, 1.0))
+        close_numbers(
+            got[1], expected[1], op.accumulator, TOLERANCE[op.key_type.dtype], np.maximum(scores, 1.0)
+        )
     return got

@@ -23,7 +23,9 @@ def keys_of(family, rng, shape):
         line = np.stack([place * 0.1, 0.3 - place * 0.7], axis=-1)
         return line * np.where(rng.random(line.shape) < 0.3, 1 + 2.0**-52, 1.0)
     if family == "exponents":
-        return rng.choice([0.0, 1.0, -1.0, 1e-30, -1e300, 1e300, 1.7e308, 5e-324, 1e-160, -2e150], (*shape, 2))
+        return rng.choice(
+            [0.0, 1.0, -1.0, 1e-30, -1e300, 1e300, 1.7e308, 5e-324, 1e-160, -2e150], (*shape, 2)
+        )
     if family == "circle":
         angle = 2 * np.pi * rng.integers(0, 24, shape) / 24
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)

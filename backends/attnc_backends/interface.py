@@ -122,8 +122,8 @@ def register_backend(name: str, factory: Callable[[], Backend]) -> None:
 
 def backend(name: str) -> Backend:
     """The backend called `name`; `ArgumentError` when there is none."""
-    if name not in _FACTORIES:
-        raise ArgumentError(f"no backend {name!r}; there are: {', '.join(sorted(_FACTORIES))}")
+    if not isinstance(name, str) or name not in _FACTORIES:
+        raise ArgumentError(f"no backend {name!r:.60}; there are: {', '.join(sorted(_FACTORIES))}")
     return _FACTORIES[name]()
 
 

@@ -28,6 +28,8 @@ _DTYPES = {"float64": DType.F64, "float32": DType.F32, "float16": DType.F16, "bf
 def as_array(value: object, what: str) -> Array:
     """An array as it is, anything else that has numbers through NumPy; `ArgumentError` when it has none."""
     array = value if isinstance(value, np.ndarray) else _converted(value, what)
+    if array.dtype == object and array.ndim == 0:
+        raise ArgumentError(f"{what} is a {type(value).__name__}; give an array of numbers")
     if array.dtype.name not in _DTYPES:
         known = ", ".join(_DTYPES)
         raise ArgumentError(
@@ -39,7 +41,7 @@ def as_array(value: object, what: str) -> Array:
 def _converted(value: object, what: str) -> Array:
     try:
         return np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # whatever a foreign object's own conversion raises
         raise ArgumentError(f"{what} is not an array: {error}") from None
 
 
@@ -201,10 +203,12 @@ def lengths(queries: Array, keys: Array) -> Mask:
 
 
 def _alignment(alignment: str | int | None) -> ir_mask.Alignment | None:
-    if alignment is None or (isinstance(alignment, int) and not isinstance(alignment, bool)):
-        return alignment
+    if alignment is None:
+        return None
+    if isinstance(alignment, int | np.integer) and not isinstance(alignment, bool):
+        return int(alignment)
     corners = [c.value for c in ir_mask.Corner]
-    if alignment not in corners:
+    if not isinstance(alignment, str) or alignment not in corners:
         raise ArgumentError(
             f"alignment is {alignment!r:.60}; give {', '.join(map(repr, corners))} or an integer offset"
         )

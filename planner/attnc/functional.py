@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnc.arguments import Array, Bias, Lowering, Mask, TopK, as_array, as_bias, as_mask, pattern
-from attnc.program import Program, compile_spec
+from attnc.program import Program, compile_spec, strategy_keyword
 from attnc_ir.attributes.mask import Everything
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie
 from attnc_ir.attributes.normalizer import TopK as IrTopK
@@ -102,7 +102,7 @@ def attention(
         sinks=None if sinks is None else as_array(sinks, "sinks"),
         with_lse=bool(return_lse),
     )  # fmt: skip
-    key = (call.key(), strategy)
+    key = (call.key(), None if strategy is None else strategy_keyword(strategy))
     # Everything a call brings has to be named, graph or no graph; the graph itself is made once.
     inputs, options = call.lower()
     with _lock:

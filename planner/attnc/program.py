@@ -18,7 +18,7 @@ from attnc.plan import Plan
 from attnc_backends.interface import Emitted, Executable
 from attnc_backends.interface import State as BackendState
 from attnc_backends.interface import backend as find_backend
-from attnc_ir.arguments import Signature
+from attnc_ir.arguments import Signature, check_sizes
 from attnc_ir.attributes.strategy import Strategy
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.graph import Graph, Module
@@ -50,28 +50,46 @@ def passes_for(
     pipeline: str | Iterable[Pass] | None, strategy: str | Strategy | None, sizes: Mapping[str, int] | None
 ) -> tuple[Pass, ...]:
     """The passes to run: the default pipeline or the given one, which always ends in a choice of
-    strategies.
+    strategies. Raises `ArgumentError` for what is neither, and for hints that are no sizes.
     """
-    passes = (
-        parse_pipeline(DEFAULT_PIPELINE)
-        if pipeline is None
-        else parse_pipeline(pipeline)
-        if isinstance(pipeline, str)
-        else tuple(pipeline)
-    )
+    passes = _passes(DEFAULT_PIPELINE if pipeline is None else pipeline)
     if not any(isinstance(p, SelectStrategy) for p in passes):
         passes = (*passes, SelectStrategy())
-    keyword = strategy.keyword if isinstance(strategy, Strategy) else strategy
     changes: dict[str, Any] = {}
-    if keyword is not None:
-        changes["strategy"] = keyword
+    if strategy is not None:
+        changes["strategy"] = strategy_keyword(strategy)
     if sizes:
+        if not isinstance(sizes, Mapping) or not all(isinstance(name, str) for name in sizes):
+            raise ArgumentError(f"sizes is {sizes!r:.60}; give a dict of names, as in {{'N': 65536}}")
+        check_sizes("sizes: ", sizes)
         changes["sizes"] = tuple(sizes.items())
     if not changes:
         return passes
     # The last choice is the one that counts.
     last = max(i for i, p in enumerate(passes) if isinstance(p, SelectStrategy))
     return (*passes[:last], dataclasses.replace(passes[last], **changes), *passes[last + 1 :])
+
+
+def strategy_keyword(strategy: str | Strategy) -> str:
+    """The keyword of a strategy; `ArgumentError` for anything else."""
+    keyword = strategy.keyword if isinstance(strategy, Strategy) else strategy
+    if not isinstance(keyword, str) or not keyword:
+        raise ArgumentError(
+            f"strategy is {keyword!r:.60}; give a keyword such as 'dense', or None for the best"
+        )
+    return keyword
+
+
+def _passes(pipeline: str | Iterable[Pass]) -> tuple[Pass, ...]:
+    if isinstance(pipeline, str):
+        return parse_pipeline(pipeline)
+    passes = tuple(pipeline) if isinstance(pipeline, Iterable) else (pipeline,)
+    for one in passes:
+        if not isinstance(one, Pass):
+            raise ArgumentError(
+                f"a pipeline is text such as 'canonicalize,dce' or a list of passes; {one!r:.60} is no pass"
+            )
+    return passes
 
 
 def compile_spec(
@@ -195,7 +213,13 @@ class Program:
 
     def run(self, graph: str, arrays: Mapping[str, object], *, threads: int | None = None) -> Any:
         """Run a stateless graph on arrays by name, with `threads` instead of the program's own number."""
-        return _unwrapped(self._executable.run(graph, arrays, threads or self.threads))
+        from attnc_backends.numba.threads import resolve_threads
+
+        found = self._graph(graph)
+        if found.is_stateful:
+            raise ArgumentError(f"graph @{found.name} has a cache; call it, or step a state of it")
+        workers = self.threads if threads is None else resolve_threads(threads)
+        return _unwrapped(self._executable.run(found.name, arrays, workers))
 
     def __getitem__(self, graph: str) -> GraphCall:
         return GraphCall(self, self._graph(graph).name)
@@ -234,13 +258,13 @@ class Program:
 
     def step(self, state: State, /, *args: object, **arrays: object) -> Any:
         """Take one position: arrays as the graph declares its inputs. On an error the state is as before."""
-        return state._advance(self, args, arrays, single=True)
+        return _own_state(state)._advance(self, args, arrays, single=True)
 
     def extend(self, state: State, /, *args: object, **arrays: object) -> Any:
         """Take many positions: every array has a leading axis of positions, and so has every result. All or
         nothing.
         """
-        return state._advance(self, args, arrays, single=False)
+        return _own_state(state)._advance(self, args, arrays, single=False)
 
     # --- inspection ---
 
@@ -392,6 +416,14 @@ class State:
         finally:
             self._first.release()
         return _unwrapped(result)
+
+
+def _own_state(state: State) -> State:
+    if not isinstance(state, State):
+        raise ArgumentError(
+            f"expected a state, got a {type(state).__name__}; make one with this program's state()"
+        )
+    return state
 
 
 def _unwrapped(results: tuple[Array, ...]) -> Any:

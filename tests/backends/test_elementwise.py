@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from backend_cases import compiled, laid_out, layouts, same_numbers, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ import attnc
 from attnc_backends.numba import executable
 from attnc_ir.storage import NUMPY, from_float64
 from attnc_ir.types import DType
+from backend_cases import compiled, laid_out, layouts, same_numbers, seeds
 
 FLOATS, INTEGERS = ["f64", "f32", "f16", "bf16"], ["i64", "i32"]
 ALL = [*FLOATS, *INTEGERS, "bool"]
@@ -18,7 +18,21 @@ AWKWARD = [
     0.0, -0.0, 1.0, -1.0, 1.5, 0.1, 1e-320, 5e-324, -2.0**-25, 2.0**-24, 65519.9, 65520.0, 3.4028236e38, 1e300, np.inf, -np.inf, np.nan,
     2.0**31, -(2.0**31), 2.0**31 - 0.5, 2.0**63, -(2.0**63), 2.0**53 + 2, 1 + 2.0**-8, 1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-11 + 2.0**-50, 255.5,
 ]  # fmt: skip
-WHOLE = [0, 1, -1, 5, 2**31 - 1, -(2**31), 2**53 + 1, 2**62 + 2**54 + 1, -(2**62) - 2**54 - 1, 2**62 + 2**54, 2**63 - 1, -(2**63), 65519]
+WHOLE = [
+    0,
+    1,
+    -1,
+    5,
+    2**31 - 1,
+    -(2**31),
+    2**53 + 1,
+    2**62 + 2**54 + 1,
+    -(2**62) - 2**54 - 1,
+    2**62 + 2**54,
+    2**63 - 1,
+    -(2**63),
+    65519,
+]
 
 
 def ops_on(dtype):
@@ -57,7 +71,9 @@ def drawn(rng, dtype, shape):
     if dtype is DType.BOOL:
         return rng.random(shape) < 0.5
     if dtype.is_float:
-        return from_float64(np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(AWKWARD, shape)), dtype)
+        return from_float64(
+            np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(AWKWARD, shape)), dtype
+        )
     with np.errstate(all="ignore"):
         return rng.choice(np.array(WHOLE, np.int64), shape).astype(NUMPY[dtype])
 
@@ -76,7 +92,10 @@ def test_every_op_gives_the_reference_bits(dtype, seed, n, layout):
     for value, got, wanted in zip(graph.outputs, results, expected, strict=True):
         if value.name in ("o_min", "o_max") and kind.is_float:
             zero = wanted == 0 if kind is not DType.BF16 else (wanted & 0x7FFF) == 0
-            got, wanted = np.where(zero, 0, got).astype(got.dtype), np.where(zero, 0, wanted).astype(wanted.dtype)  # of -0 and 0, either
+            got, wanted = (
+                np.where(zero, 0, got).astype(got.dtype),
+                np.where(zero, 0, wanted).astype(wanted.dtype),
+            )  # of -0 and 0, either
         same_numbers(got, wanted, value.type.dtype)
 
 
@@ -86,7 +105,11 @@ def test_shared_work_gives_the_same_bits(threads, monkeypatch):
     program = compiled(ops_on("f32"))
     rng = np.random.default_rng(1)
     for n in (0, 1, 3, 8):
-        arrays = {"x": drawn(rng, DType.F32, (n, 3)), "y": drawn(rng, DType.F32, (1, 3)), "c": rng.random((n, 1)) < 0.5}
+        arrays = {
+            "x": drawn(rng, DType.F32, (n, 3)),
+            "y": drawn(rng, DType.F32, (1, 3)),
+            "c": rng.random((n, 1)) < 0.5,
+        }
         alone, together = program.run("g", arrays, threads=1), program.run("g", arrays, threads=threads)
         assert [x.tobytes() for x in alone] == [x.tobytes() for x in together]
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from backend_cases import compiled, laid_out, same_numbers, seeds
-from hull_keys import COUNTEREXAMPLES, FAMILIES, families, keys_of, queries_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnc
 from attnc_backends.numba import executable
 from attnc_ir.reference import exact_winners
+from backend_cases import compiled, laid_out, same_numbers, seeds
+from hull_keys import COUNTEREXAMPLES, FAMILIES, families, keys_of, queries_of
 
 TIES = ["first", "last", "mean"]
 STRATEGIES = ["dense", "hull"]
@@ -28,30 +28,38 @@ def both(inputs, attributes, ties=TIES, strategies=STRATEGIES):
 SPECS = {
     "full": both("%q: f64[B x H x N x 2], %k: f64[B x G x M x 2], %v: f64[B x G x M x 3]", ""),
     "causal": both(
-        "%q: f64[H x N x 2], %k: f64[G x M x 2], %v: f32[G x M x 2]", ", mask = causal(bottom_right), scale = -0.3", ["last", "mean"]
+        "%q: f64[H x N x 2], %k: f64[G x M x 2], %v: f32[G x M x 2]",
+        ", mask = causal(bottom_right), scale = -0.3",
+        ["last", "mean"],
     ),
     "shifted": both(
         "%q: f32[N x 2], %k: f32[M x 2], %v: f16[M x 1], %row: f16[1]",
         ", mask = causal(-2), softcap = 3.0, empty = default(%row)",
         ["first", "mean"],
     ),
-    "ahead": both("%q: f32[N x 2], %k: f32[M x 2], %v: bf16[M x 2]", ", mask = causal(3)", ["mean"], ["hull"]),
+    "ahead": both(
+        "%q: f32[N x 2], %k: f32[M x 2], %v: bf16[M x 2]", ", mask = causal(3)", ["mean"], ["hull"]
+    ),
 }
 
 
 def arrays_of(name, family, seed, sizes):
     rng = np.random.default_rng(seed)
     program = compiled(SPECS[name])
-    shapes = {v.name: tuple(sizes.get(str(d), d) for d in v.type.shape) for v in program.source_module["g"].inputs}
+    shapes = {
+        v.name: tuple(sizes.get(str(d), d) for d in v.type.shape) for v in program.source_module["g"].inputs
+    }
     keys = keys_of(family, rng, shapes["k"][:-1])
     queries = queries_of(rng, keys, shapes["q"][:-1])
     kind = np.float64 if name in ("full", "causal") else np.float32
     with np.errstate(over="ignore"):
         found = {"q": np.nan_to_num(queries.astype(kind)), "k": np.nan_to_num(keys.astype(kind))}
     values = rng.integers(-5, 6, shapes["v"]) / 8
-    found["v"] = {"full": values, "causal": values.astype(np.float32), "shifted": values.astype(np.float16)}.get(
-        name, (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    )
+    found["v"] = {
+        "full": values,
+        "causal": values.astype(np.float32),
+        "shifted": values.astype(np.float16),
+    }.get(name, (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16))
     if "row" in shapes:
         found["row"] = np.array([7.5], np.float16)
     return program, found
@@ -64,19 +72,28 @@ def check_pairs(results):
 
 def check_reference(program, arrays):
     graph = program.source_module["g"]
-    results, expected = (x if isinstance(x, tuple) else (x,) for x in (program("g", **arrays), attnc.reference(program.source_module, "g", **arrays)))
+    results, expected = (
+        x if isinstance(x, tuple) else (x,)
+        for x in (program("g", **arrays), attnc.reference(program.source_module, "g", **arrays))
+    )
     for got, wanted, value in zip(results, expected, graph.outputs, strict=True):
         same_numbers(got, wanted, value.type.dtype)
 
 
 SIZES = st.fixed_dictionaries(
-    {"B": st.sampled_from([1, 2]), "N": st.sampled_from([0, 1, 3, 11]), "M": st.sampled_from([0, 1, 2, 5, 12, 20])}
+    {
+        "B": st.sampled_from([1, 2]),
+        "N": st.sampled_from([0, 1, 3, 11]),
+        "M": st.sampled_from([0, 1, 2, 5, 12, 20]),
+    }
 )
 
 
 @pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=30)
-@given(family=families, seed=seeds, sizes=SIZES, group=st.sampled_from([1, 3]), key_heads=st.sampled_from([1, 2]))
+@given(
+    family=families, seed=seeds, sizes=SIZES, group=st.sampled_from([1, 3]), key_heads=st.sampled_from([1, 2])
+)
 def test_the_hull_is_exact(name, family, seed, sizes, group, key_heads):
     program, arrays = arrays_of(name, family, seed, sizes | {"G": key_heads, "H": key_heads * group})
     check_reference(program, arrays)
@@ -115,7 +132,9 @@ def test_keys_and_values_of_any_layout(layout):
 def test_threads_do_not_change_a_bit(threads, monkeypatch):
     monkeypatch.setattr(executable, "PARALLEL_WORK", 0)
     for key_heads in (1, 3):
-        program, arrays = arrays_of("full", "grid", 5, {"B": 2, "G": key_heads, "H": 2 * key_heads, "N": 9, "M": 50})
+        program, arrays = arrays_of(
+            "full", "grid", 5, {"B": 2, "G": key_heads, "H": 2 * key_heads, "N": 9, "M": 50}
+        )
         alone, together = program.run("g", arrays, threads=1), program.run("g", arrays, threads=threads)
         assert [x.tobytes() for x in alone] == [x.tobytes() for x in together]
 
@@ -124,7 +143,9 @@ def test_threads_do_not_change_a_bit(threads, monkeypatch):
 
 
 @settings(max_examples=80)
-@given(seed=seeds, where=st.sampled_from(["q", "k", "v"]), name=st.sampled_from(["full", "causal", "shifted"]))
+@given(
+    seed=seeds, where=st.sampled_from(["q", "k", "v"]), name=st.sampled_from(["full", "causal", "shifted"])
+)
 def test_rows_with_numbers_that_are_not_finite(seed, where, name):
     program, arrays = arrays_of(name, "grid", seed, {"B": 1, "G": 1, "H": 2, "N": 5, "M": 6})
     rng = np.random.default_rng(seed)
@@ -158,4 +179,7 @@ def test_counterexamples(name, tie, strategy):
     out = attnc.attention(q, k, v, normalizer="hardmax", tie=tie, strategy=strategy)
     assert out.item() == right[tie]
     # Order of keys is part of the question; scaling the query is not.
-    assert attnc.attention(q * 4, k, v, normalizer="hardmax", tie=tie, strategy=strategy, scale=0.5).item() == right[tie]
+    assert (
+        attnc.attention(q * 4, k, v, normalizer="hardmax", tie=tie, strategy=strategy, scale=0.5).item()
+        == right[tie]
+    )

@@ -4,14 +4,14 @@ import threading
 
 import numpy as np
 import pytest
-from backend_cases import TOLERANCE, close_numbers, compiled, same_numbers, seeds
-from hull_keys import COUNTEREXAMPLES, families, keys_of, queries_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnc
 from attnc_ir.reference import ReferenceState
 from attnc_ir.types import DType
+from backend_cases import TOLERANCE, close_numbers, compiled, same_numbers, seeds
+from hull_keys import COUNTEREXAMPLES, families, keys_of, queries_of
 
 MEMORY = """
 graph @memory(%q: f32[B x H x 2], %k: f32[B x G x 2], %v: bf16[B x G x 3], %k2: f32[B x G x 2]) {
@@ -40,7 +40,7 @@ BIASED = """
 graph @biased(%q: f64[2], %k: f64[2], %v: f64[1], %n: i64[]) {
   %c = cache {heads = [], key = f64[2], value = f64[1]}
   %c1 = append %c, %k, %v
-  %o, %lse = attend.step %q, %c1 {normalizer = hardmax(first), mask = prefix(%n) | window(1, 0), bias = expression((0.1 * j) / 3.0), empty = error}
+  %o, %lse = attend.step %q, %c1 {normalizer = hardmax(first), mask = prefix(%n) | window(1, 0), bias = expression(where(j % 2 == 0, 1.0 / 3.0 * 3.0, 1.0)), empty = error}
   return %o, %lse
 }
 """
@@ -55,9 +55,13 @@ def steps_of(rng, family, count, heads):
     keys = keys_of(family, rng, (count, batch, 2 * key_heads)).astype(np.float32)
     keys = np.nan_to_num(keys)  # the largest doubles are too large
     return {
-        "q": np.nan_to_num(queries_of(rng, keys.astype(np.float64), (count, batch, query_heads)).astype(np.float32)),
+        "q": np.nan_to_num(
+            queries_of(rng, keys.astype(np.float64), (count, batch, query_heads)).astype(np.float32)
+        ),
         "k": np.ascontiguousarray(keys[:, :, :key_heads]),
-        "v": (rng.normal(size=(count, batch, key_heads, 3)).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16),
+        "v": (rng.normal(size=(count, batch, key_heads, 3)).astype(np.float32).view(np.uint32) >> 16).astype(
+            np.uint16
+        ),
         "k2": keys[:, :, key_heads:],
     }
 
@@ -88,7 +92,9 @@ def check_steps(graph, ways, expected):
 
 
 @settings(max_examples=20)
-@given(plan=actions, family=families.filter(lambda f: f != "exponents"), seed=seeds, heads=st.sampled_from(HEADS))
+@given(
+    plan=actions, family=families.filter(lambda f: f != "exponents"), seed=seeds, heads=st.sampled_from(HEADS)
+)
 def test_steps_interleaved_with_cuts_and_copies(plan, family, seed, heads):
     rng = np.random.default_rng(seed)
     programs = [program_for(way) for way in ("hull", "dense")]
@@ -146,7 +152,9 @@ def test_long_states_grow_and_shrink():
     for count, keep in [(200, 200), (57, 256), (1, 257), (700, 300), (900, 1200), (0, 0), (3, 3), (600, 603)]:
         keys = rng.integers(-40, 41, (count, 2)).astype(np.float64)
         arrays = {"q": queries_of(rng, keys, (count,)), "k": keys, "v": rng.normal(size=(count, 1))}
-        for got, expected in zip(hull.extend(states[0], **arrays), dense.extend(states[1], **arrays), strict=True):
+        for got, expected in zip(
+            hull.extend(states[0], **arrays), dense.extend(states[1], **arrays), strict=True
+        ):
             same_numbers(got, expected)
         for place, state in enumerate(states):
             state.truncate(keep)
@@ -171,7 +179,12 @@ def test_rational_answers_inside_a_step():
     reference = ReferenceState(graph)
     rng = np.random.default_rng(1)
     for t in range(14):
-        arrays = {"q": rng.integers(-1, 2, 2) / 1.0, "k": rng.integers(-1, 2, 2) / 1.0, "v": np.array([t / 1.0]), "n": np.array(t % 5)}
+        arrays = {
+            "q": rng.integers(-1, 2, 2) / 1.0,
+            "k": rng.integers(-1, 2, 2) / 1.0,
+            "v": np.array([t / 1.0]),
+            "n": np.array(t % 5),
+        }
         got, expected = program.step(state, **arrays), reference.step(arrays)
         same_numbers(got[0], expected[0])
         assert isinstance(got[1], np.ndarray)

@@ -31,7 +31,8 @@ def g0_n0_rows(frame, t, first, last, scratch):
     s1_lse = load_i64(frame + 240)
     s2_lse = load_i64(frame + 248)
     at_o = scratch
-    at_q = at_o + 128 * 64
+    at_score = at_o + 128 * 64
+    at_q = at_score + 512
     at_k = at_q + 64 * 64
     at_s = at_k + 256 * 64
     at_v = at_s + 256
@@ -90,7 +91,7 @@ def g0_n0_rows(frame, t, first, last, scratch):
                     j = j0 + x
                     score = np.float32(np.float32(0.125) * load_f32(at_s + 4 * x))
                     count += 1
-                    store_f32(at_s + 4 * x, np.float32(score))
+                    store_f32(at_score + 4 * x, np.float32(score))
                     if score > top or score != score:
                         top = score
                 if count == 0:
@@ -103,7 +104,7 @@ def g0_n0_rows(frame, t, first, last, scratch):
                 total = np.float32(0.0)
                 tile_fill_f32(at_part, np.float32(0.0), 64)
                 for x in range(lo, hi):
-                    score = load_f32(at_s + 4 * x)
+                    score = load_f32(at_score + 4 * x)
                     weight = np.float32(0.0) if top == -math.inf else np.float32(math.exp(score - top))
                     total += weight
                     tile_axpy_f32(at_part, weight, at_v + 4 * x * 64, 64)
@@ -141,7 +142,7 @@ def g0_n0_scratch(frame, t):
     d_M = load_i64(frame + 40)
     d_B = load_i64(frame + 48)
     d_N = load_i64(frame + 56)
-    return 4 * (16 * 64 + 64 * 64 + 64 + 64 * 64 + 64) + 8 * 16 * 64 + 64 + 16 * 40
+    return 4 * (16 * 64 + 64 * 64 + 64 + 64 * 64 + 64) + 8 * (16 * 64 + 64) + 64 + 16 * 40
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

@@ -11,7 +11,9 @@ from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_elementwise import literal
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.source import Function
+from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.attributes.normalizer import Mean
+from attnc_ir.expr import ExprType, type_of
 from attnc_ir.types import DType
 
 ROWS = 16
@@ -41,7 +43,7 @@ def _scratch(node: Node) -> str:
     a = node.op.accumulator.itemsize
     f.line(
         f"return {a} * ({ROWS} * {s.d} + {s.d} * {KEYS} + {KEYS} + {KEYS} * {s.dv} + {s.dv})"
-        f" + 8 * {ROWS} * {s.dv} + {KEYS} + {ROWS} * {_Row.BYTES}"
+        f" + 8 * ({ROWS} * {s.dv} + {KEYS}) + {KEYS} + {ROWS} * {_Row.BYTES}"
     )
     return f.text()
 
@@ -73,7 +75,7 @@ def _rows(node: Node) -> str:
         return f"{base} + {a} * ({index})"
 
     # Names begin with `at_`, as no slot of the frame does.
-    f.line(f"at_o = scratch\nat_q = at_o + {8 * ROWS} * {s.dv}")
+    f.line(f"at_o = scratch\nat_score = at_o + {8 * ROWS} * {s.dv}\nat_q = at_score + {8 * KEYS}")
     f.line(f"at_k = at_q + {a * ROWS} * {s.d}\nat_s = at_k + {a * KEYS} * {s.d}")
     f.line(f"at_v = at_s + {a * KEYS}\nat_part = at_v + {a * KEYS} * {s.dv}")
     f.line(f"at_keep = at_part + {a} * {s.dv}\nat_row = at_keep + {KEYS}")
@@ -137,7 +139,10 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     with f.block(f"for c in range({s.d})"):
         q = load(acc, f"at_q + {a} * (r * {s.d} + c)")
         f.line(f"tile_axpy_{acc}(at_s + {a} * lo, {q}, at_k + {a} * (c * {KEYS} + lo), hi - lo)")
-    f.line(f"old = {real}(load_f64({_Row.at('top')}))\ntop = old\ncount = 0")
+    scores = _score_type(node)
+    wide = "np.float64" if scores is DType.F64 else "np.float32"
+    place = f"at_score + {scores.itemsize} * x"
+    f.line(f"old = {wide}(load_f64({_Row.at('top')}))\ntop = old\ncount = 0")
     with f.block("for x in range(lo, hi)"):
         f.line("j = j0 + x")
         if checked:
@@ -145,16 +150,16 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
         if node.has_residual:
             with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
                 f.line("continue")
-        f.line(f"score = {real}({_modified(node, load(acc, f'at_s + {a} * x'), real)})")
+        f.line(f"score = {wide}({_modified(node, load(acc, f'at_s + {a} * x'), wide)})")
         if op.bias:
             f.line(f"bias, removed = {node.call('bias', 'b', 'h', 'i', 'j')}")
             with f.block("if removed"):
                 f.line("continue")
-            f.line(f"score = {real}(np.float64(score) + bias)")
+            f.line(f"score = {wide}(np.float64(score) + bias)")
         if checked:
             f.line("store_u8(at_keep + x, 1)")
         f.line("count += 1")
-        f.line(store(acc, f"at_s + {a} * x", "score"))
+        f.line(store(scores, place, "score"))
         # A NaN is kept: every comparison with it is false.
         with f.block("if score > top or score != score"):
             f.line("top = score")
@@ -173,7 +178,7 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
         if checked:
             with f.block("if load_u8(at_keep + x) == 0"):
                 f.line("continue")
-        f.line(f"score = {load(acc, f'at_s + {a} * x')}")
+        f.line(f"score = {load(scores, place)}")
         # Scores that are all -inf weigh nothing beside any other that may still come.
         f.line(f"weight = {real}(0.0) if top == -math.inf else {real}(math.exp(score - top))")
         f.line("total += weight")
@@ -183,27 +188,42 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     f.line(f"tile_join_{acc}(at_o + 8 * r * {s.dv}, {'1.0' if is_mean else 'shrink'}, at_part, {s.dv})")
 
 
-def _modified(node: Node, score: str, real: str) -> str:
-    """A dot product under scale and softcap, as an expression.
-
-    In doubles where a float32 cannot hold the factor itself: the score may be ordinary all the same.
-    """
+def _modified(node: Node, score: str, wide: str) -> str:
+    """A dot product under scale and softcap, as an expression."""
     op = node.op
     if op.scale != 1.0:
-        score = f"{_wide_enough(op.scale, real)}({literal(op.scale)}) * {score}"
+        score = f"{wide}({literal(op.scale)}) * {score}"
     if op.softcap is not None:
-        number = _wide_enough(op.softcap, real)
-        cap = f"{number}({literal(op.softcap)})"
-        score = f"{cap} * {number}(math.tanh({number}({score}) / {cap}))"
+        cap = f"{wide}({literal(op.softcap)})"
+        score = f"{cap} * {wide}(math.tanh({wide}({score}) / {cap}))"
     return score
 
 
-def _wide_enough(factor: float, real: str) -> str:
-    return real if factor == 0.0 or _SAFE_FACTOR[0] <= abs(factor) <= _SAFE_FACTOR[1] else "np.float64"
+def _score_type(node: Node) -> DType:
+    """What scores are kept in: the accumulation type, or f64 where scale, softcap or bias reach beyond f32.
+
+    A bias of -1e300 on all keys of a row makes the row neither empty nor NaN.
+    """
+    op = node.op
+    if op.accumulator is DType.F64:
+        return DType.F64
+    factors = [abs(x) for x in (op.scale, op.softcap) if x]
+    ordinary = all(_SAFE_FACTOR[0] <= x <= _SAFE_FACTOR[1] for x in factors)
+    return DType.F32 if ordinary and not any(_is_wide(term) for term in op.bias) else DType.F64
+
+
+def _is_wide(term: BiasTerm) -> bool:
+    match term:
+        case TensorBias(value) | Relative(value) | Alibi(value):
+            return value.tensor.dtype is DType.F64
+        case ExprBias(value):
+            return type_of(value) is ExprType.FLOAT
+        case _:
+            return True
 
 
 _SAFE_FACTOR = (2.0**-60, 2.0**60)
-"""Factors of scores that neither overflow nor lose digits in float32."""
+"""Factors of scores that neither overflow nor lose digits in f32."""
 
 
 def _finish(node: Node, f: Function, is_mean: bool) -> None:
