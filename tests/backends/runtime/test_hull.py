@@ -382,4 +382,4 @@ def test_long_streams_agree_with_an_integer_scan(name, points):
             assert cache.first(as_doubles) == tied[0]
             assert cache.last(as_doubles) == tied[-1]
             assert cache.mean(as_doubles) == (len(tied), [values[tied].sum() / len(tied)])
-    assert memory.load_i64(cache.h + hull_layout.HULL_BLOCKS_USED) <= 2 * (n // 64 + 8)
+    assert memory.load_i64(cache.h + hull_layout.HULL_LEAVES_USED) <= 2 * (n // 32 + 8)

@@ -354,6 +354,8 @@ def compare_dot2(qx: float, qy: float, x1: float, y1: float, x2: float, y2: floa
 @njit(nogil=True, error_model="numpy")
 def _orient2_exact(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, scratch: int) -> int:
     """orient2 after its filter has failed."""
+    if (ax == bx and ax == cx) or (ay == by and ay == cy):
+        return 0
     ux, ux_tail = two_sum(bx, -ax)
     uy, uy_tail = two_sum(by, -ay)
     wx, wx_tail = two_sum(cx, -ax)

@@ -131,13 +131,24 @@ def hull_group_add(
     for column in range(load_i64(h + HULL_WIDTH)):
         hi, lo = hull_group_sum(h, group, column, vals, value_stride, vdtype)
         v, v_lo = hull_row_sum(position, column, vals, value_stride, vdtype)
-        hi, lo = hull_sum_join(hi, lo, v, v_lo)
+        s, tail = two_sum(hi, v)
+        if lo == 0.0 and tail == 0.0:
+            # As small integers do: the sum is a double. A value that is not finite makes the tail NaN.
+            hi = s
+        else:
+            hi, lo = hull_sum_join(hi, lo, v, v_lo)
         store_f64(g + HULL_GROUP_SUMS + 16 * column, hi)
         store_f64(g + HULL_GROUP_SUMS + 16 * column + 8, lo)
     store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + 1)
     if kind != HULL_WHOLE:
         store_i32(hull_link(h, kind, load_i64(g + HULL_GROUP_TAIL)), position)
         store_i64(g + HULL_GROUP_TAIL, position)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_group_takes(h: int, group: int, position: int) -> bool:
+    """Whether hull_group_add may add `position`, which must be larger than every member."""
+    return position > load_i64(hull_group(h, group) + HULL_GROUP_LAST)
 
 
 @njit(nogil=True, error_model="numpy")
