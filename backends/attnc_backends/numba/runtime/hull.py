@@ -42,13 +42,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_WIDTH,
     HULL_WITH_MEAN,
 )
-from attnc_backends.numba.runtime.hull_leaves import (
-    hull_edge_group,
-    hull_is_flat,
-    hull_own_group,
-    hull_place_after,
-    hull_position,
-)
+from attnc_backends.numba.runtime.hull_leaves import hull_is_flat
 from attnc_backends.numba.runtime.hull_search import hull_search, hull_search_flat
 from attnc_backends.numba.runtime.memory import (
     dtype_bytes,
@@ -103,24 +97,14 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
         hull_group_add(h, whole, HULL_LEFT + whole, position, vals, value_stride, vdtype)
     for half in range(2):
         height = y if half == HULL_UPPER else -y
-        hull_insert(
-            h, half, keys, x, height, position, newest_right, vals, value_stride, vdtype, scratch
-        )
+        hull_insert(h, half, keys, x, height, position, newest_right, vals, value_stride, vdtype, scratch)
     return 0
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_tie_vertex(h: int, half: int, place: int) -> int:
-    """The part of a tied set that one vertex makes."""
-    group = hull_own_group(h, half, place)
-    return group if group >= 0 else ~hull_position(h, half, place)
-
-
-@njit(nogil=True, error_model="numpy")
 def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
-    """Write the set of all keys with the highest score for (qx, qy) to scratch; its number of parts.
-
-    There must be at least one key.
+    """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
+    negative number of parts that were written to scratch. There must be at least one key.
     """
     if qy == 0.0:
         group = HULL_WHOLE_GROUP
@@ -128,27 +112,17 @@ def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
             group = HULL_LEFT_GROUP if qx < 0.0 else HULL_RIGHT_GROUP
         store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
         store_i64(scratch + _HULL_TIES_PART, group)
-        return 1
+        return -1
     half = HULL_UPPER if qy > 0.0 else HULL_LOWER
     store_i64(scratch + _HULL_TIES_KIND, half)
     if hull_is_flat(h, half):
-        position, tied = hull_search_flat(
-            keys, load_i64(h + HULL_COUNT), qx, qy, scratch + _HULL_TIES_BYTES
-        )
+        position, tied = hull_search_flat(keys, load_i64(h + HULL_COUNT), qx, qy, scratch + _HULL_TIES_BYTES)
+        if not tied:
+            return position
         store_i64(scratch + _HULL_TIES_PART, ~position)
         store_i64(scratch + _HULL_TIES_PART + 8, ~(position + 1))
-        return 2 if tied else 1
-    place, tied = hull_search(h, half, keys, qx, abs(qy), scratch + _HULL_TIES_BYTES)
-    store_i64(scratch + _HULL_TIES_PART, _hull_tie_vertex(h, half, place))
-    if not tied:
-        return 1
-    other = hull_place_after(h, half, place)
-    store_i64(scratch + _HULL_TIES_PART + 8, _hull_tie_vertex(h, half, other))
-    edge = hull_edge_group(h, half, place)
-    if edge < 0:
-        return 2
-    store_i64(scratch + _HULL_TIES_PART + 16, edge)
-    return 3
+        return -2
+    return hull_search(h, half, keys, qx, abs(qy), scratch + _HULL_TIES_PART, scratch + _HULL_TIES_BYTES)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -156,7 +130,10 @@ def hull_first(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The smallest position among the keys with the highest score, or -1 when there are none. O(log n)."""
     if load_i64(h + HULL_COUNT) == 0:
         return -1
-    parts = _hull_ties(h, keys, qx, qy, scratch)
+    best = _hull_ties(h, keys, qx, qy, scratch)
+    if best >= 0:
+        return best
+    parts = -best
     best = load_i64(h + HULL_COUNT)
     for index in range(parts):
         part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
@@ -169,7 +146,10 @@ def hull_last(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The largest position among the keys with the highest score, or -1 when there are none. O(log n)."""
     if load_i64(h + HULL_COUNT) == 0:
         return -1
-    parts = _hull_ties(h, keys, qx, qy, scratch)
+    best = _hull_ties(h, keys, qx, qy, scratch)
+    if best >= 0:
+        return best
+    parts = -best
     best = -1
     for index in range(parts):
         part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
@@ -259,7 +239,13 @@ def hull_mean(
         for column in range(width):
             store_f64(out + 8 * column, 0.0)
         return 0
-    parts = _hull_ties(h, keys, qx, qy, scratch)
+    only = _hull_ties(h, keys, qx, qy, scratch)
+    if only >= 0:
+        for column in range(width):
+            total = load_element(vals + only * value_stride + column * dtype_bytes(vdtype), vdtype)
+            store_f64(out + 8 * column, 0.0 if total == 0.0 else total)  # not -0.0
+        return 1
+    parts = -only
     count = _hull_ties_count(h, parts, scratch)
     for column in range(width):
         total, rest = _hull_ties_cached_sum(h, parts, column, vals, value_stride, vdtype, scratch)

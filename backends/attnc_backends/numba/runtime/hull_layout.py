@@ -53,13 +53,16 @@ HULL_LINKS_AT = 128
 
 # The record of a half: where its top lies, how many chunks it has, how many fit, and whether the half is
 # flat: every position so far is one of its vertices, in order of x. A flat half keeps its chunks, too, but
-# for the count of vertices in its last leaf, which hull_unflatten fills in.
+# for the count of vertices in its last leaf, which hull_unflatten fills in. When the half is a single leaf with
+# memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
 HULL_HALF = 136
-HULL_HALF_BYTES = 32
+HULL_HALF_BYTES = 48
 HULL_TOP_AT = HULL_HALF
 HULL_TOP_COUNT = HULL_HALF + 8
 HULL_TOP_CAPACITY = HULL_HALF + 16
 HULL_FLAT = HULL_HALF + 24
+HULL_ONLY = HULL_HALF + 32
+HULL_ONLY_COUNT = HULL_HALF + 40
 HULL_HEADER_BYTES = 256
 
 HULL_FAN_SHIFT = 6
@@ -202,6 +205,8 @@ def hull_init(h: int, capacity: int, dv: int, with_mean: int) -> int:
         store_i64(at + HULL_TOP_COUNT, 0)
         store_i64(at + HULL_TOP_CAPACITY, tops)
         store_i64(at + HULL_FLAT, 1)
+        store_i64(at + HULL_ONLY, 0)
+        store_i64(at + HULL_ONLY_COUNT, 0)
     return 0
 
 
@@ -224,6 +229,11 @@ def hull_move(src: int, dst: int, new_capacity: int) -> int:
         dst_half = dst + half * HULL_HALF_BYTES
         copy_bytes(dst_half + HULL_TOP_COUNT, src_half + HULL_TOP_COUNT, 8)
         copy_bytes(dst_half + HULL_FLAT, src_half + HULL_FLAT, 8)
+        if load_i64(src_half + HULL_ONLY) != 0:
+            leaf = load_i64(src_half + HULL_ONLY) - load_i64(src + HULL_LEAVES_AT)
+            leaf_count = load_i64(src_half + HULL_ONLY_COUNT) - load_i64(src + HULL_CHUNKS_AT)
+            store_i64(dst_half + HULL_ONLY, leaf + load_i64(dst + HULL_LEAVES_AT))
+            store_i64(dst_half + HULL_ONLY_COUNT, leaf_count + load_i64(dst + HULL_CHUNKS_AT))
         tops = load_i64(src_half + HULL_TOP_COUNT)
         src_top = src + load_i64(src_half + HULL_TOP_AT)
         dst_top = dst + load_i64(dst_half + HULL_TOP_AT)

@@ -30,6 +30,8 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_LEAVES_FREE,
     HULL_LEAVES_USED,
     HULL_LOWER,
+    HULL_ONLY,
+    HULL_ONLY_COUNT,
     HULL_TOP_AT,
     HULL_TOP_CAPACITY,
     HULL_TOP_COUNT,
@@ -211,7 +213,7 @@ def hull_place_last(h: int, half: int) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_top_at_most(xs: int, count: int, x: float) -> int:
+def hull_top_at_most(xs: int, count: int, x: float) -> int:
     """How many of the sorted doubles at `xs` are at most `x`."""
     low = 0
     while count > HULL_FAN:
@@ -232,7 +234,7 @@ def hull_locate(h: int, half: int, keys: int, x: float) -> int:
         return -1
     top = 0
     if tops > 1:
-        top = max(_hull_top_at_most(hull_top(h, half), tops, x) - 1, 0)
+        top = max(hull_top_at_most(hull_top(h, half), tops, x) - 1, 0)
     chunk = hull_chunk(h, half, top)
     leaves = hull_chunk_leaves(h, half, top)
     entry = 0
@@ -308,7 +310,7 @@ def _hull_chunk_shift(chunk: int, to: int, source: int, end: int, target: int) -
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_leaf_shift(leaf: int, to: int, source: int, end: int, target: int) -> None:
+def hull_leaf_shift(leaf: int, to: int, source: int, end: int, target: int) -> None:
     """Move vertices [source, end) of the leaf at `leaf` to index `to` of the leaf at `target`."""
     count = end - source
     copy_bytes(target + HULL_LEAF_X + 8 * to, leaf + HULL_LEAF_X + 8 * source, 8 * count)
@@ -335,14 +337,15 @@ def _hull_entry_open(h: int, half: int, place: int, leaf: int) -> int:
     """
     top = place >> _HULL_CHUNK_SHIFT
     entry = (place >> HULL_FAN_SHIFT) & HULL_FAN_MASK
-    if entry == 0 and top > 0 and (top == hull_top_count(h, half) or hull_chunk_leaves(h, half, top) == HULL_FAN):
+    tops = hull_top_count(h, half)
+    if entry == 0 and top > 0 and (top == tops or hull_chunk_leaves(h, half, top) == HULL_FAN):
         # The entry after the last of a full chunk comes as the first of the next.
         top -= 1
         entry = HULL_FAN
-    if hull_top_count(h, half) == 0:
+    if tops == 0:
         _hull_top_open(h, half, 0)
     elif hull_chunk_leaves(h, half, top) == HULL_FAN:
-        if entry == HULL_FAN and top == hull_top_count(h, half) - 1:
+        if entry == HULL_FAN and top == tops - 1:
             top += 1
             entry = 0
             _hull_top_open(h, half, top)
@@ -377,7 +380,7 @@ def _hull_top_refresh(h: int, half: int, top: int) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_entry_refresh(h: int, half: int, keys: int, place: int) -> None:
+def hull_entry_refresh(h: int, half: int, keys: int, place: int) -> None:
     """Record the first x of a place's leaf, and the slope that leads there from the leaf before."""
     place &= ~HULL_FAN_MASK
     top = place >> _HULL_CHUNK_SHIFT
@@ -440,7 +443,7 @@ def hull_flat_open(h: int, half: int, keys: int, position: int) -> None:
         _hull_set_count(h, half, place - 1, HULL_FAN)
     place = _hull_entry_open(h, half, place, ~position)
     _hull_set_count(h, half, place, 1)
-    _hull_entry_refresh(h, half, keys, place)
+    hull_entry_refresh(h, half, keys, place)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -480,7 +483,7 @@ def _hull_remove_across(h: int, half: int, left: int, right: int) -> None:
             leaf = _hull_place_leaf(h, half, right)
             count = _hull_place_count(h, half, right)
             if leaf >= 0:
-                _hull_leaf_shift(hull_leaf(h, leaf), 0, skip, count, hull_leaf(h, leaf))
+                hull_leaf_shift(hull_leaf(h, leaf), 0, skip, count, hull_leaf(h, leaf))
             else:
                 chunk = hull_chunk(h, half, right_top)
                 store_i32(chunk + HULL_CHUNK_LEAF + 4 * right_entry, ~(~leaf + skip))
@@ -559,17 +562,17 @@ def hull_replace_between(
             place = hull_place_before(h, half, other) & ~HULL_FAN_MASK
             source = hull_leaf(h, _hull_place_leaf(h, half, place))
             target = hull_leaf(h, _hull_place_leaf(h, half, other))
-            _hull_leaf_shift(source, 0, _HULL_HALF_FAN, HULL_FAN, target)
+            hull_leaf_shift(source, 0, _HULL_HALF_FAN, HULL_FAN, target)
             _hull_set_count(h, half, place, _HULL_HALF_FAN)
             _hull_set_count(h, half, other, HULL_FAN - _HULL_HALF_FAN)
-            _hull_entry_refresh(h, half, keys, other)
+            hull_entry_refresh(h, half, keys, other)
             if at > _HULL_HALF_FAN:
                 place = other
                 at -= _HULL_HALF_FAN
         count = _hull_place_count(h, half, place)
     leaf = hull_leaf_store(h, half, keys, place)
     if gone != 1:
-        _hull_leaf_shift(leaf, at + 1, at + gone, count, leaf)
+        hull_leaf_shift(leaf, at + 1, at + gone, count, leaf)
         _hull_set_count(h, half, place, count + 1 - gone)
     store_f64(leaf + HULL_LEAF_X + 8 * at, x)
     store_f64(leaf + HULL_LEAF_Y + 8 * at, y)
@@ -577,8 +580,23 @@ def hull_replace_between(
     store_i32(leaf + HULL_LEAF_GROUP + 8 * at, -1)
     store_i32(leaf + HULL_LEAF_GROUP + 8 * at + 4, edge)
     if at == 0:
-        _hull_entry_refresh(h, half, keys, place)
-    if at == count - gone or right >= 0 and (right & HULL_FAN_MASK) == 0:
+        hull_entry_refresh(h, half, keys, place)
+    if at == count - gone or (right >= 0 and (right & HULL_FAN_MASK) == 0):
         after = _hull_leaf_after(h, half, place)
         if after >= 0:
-            _hull_entry_refresh(h, half, keys, after)
+            hull_entry_refresh(h, half, keys, after)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_note_only(h: int, half: int) -> None:
+    """Record whether the half is a single leaf with memory. To be called after any change of leaves."""
+    only = 0
+    count = 0
+    if hull_top_count(h, half) == 1 and hull_chunk_leaves(h, half, 0) == 1:
+        chunk = hull_chunk(h, half, 0)
+        leaf = load_i32(chunk + HULL_CHUNK_LEAF)
+        if leaf >= 0:
+            only = hull_leaf(h, leaf) - h
+            count = chunk + HULL_CHUNK_COUNT - h
+    store_i64(h + half * HULL_HALF_BYTES + HULL_ONLY, only)
+    store_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT, count)

@@ -14,21 +14,29 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_SLOPE,
     HULL_FAN,
     HULL_FAN_SHIFT,
+    HULL_HALF_BYTES,
+    HULL_LEAF_GROUP,
+    HULL_LEAF_POSITION,
     HULL_LEAF_X,
     HULL_LEAF_Y,
+    HULL_ONLY,
+    HULL_ONLY_COUNT,
 )
 from attnc_backends.numba.runtime.hull_leaves import (
     hull_chunk,
     hull_chunk_leaves,
+    hull_edge_group,
     hull_leaf,
+    hull_own_group,
     hull_place_after,
     hull_place_before,
     hull_point,
+    hull_position,
     hull_top_count,
     hull_top_slope,
 )
 from attnc_backends.numba.runtime.lanes import count_above, count_rising
-from attnc_backends.numba.runtime.memory import load_f64, load_i32
+from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, store_i64
 
 # How far from the guess to look before bisecting.
 _HULL_WALK = 4
@@ -137,10 +145,8 @@ def _hull_top_above(slopes: int, count: int, slope: float) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_bisect(
-    h: int, half: int, keys: int, qx: float, qy: float, scratch: int
-) -> tuple[int, bool]:
-    """hull_search by exact comparisons alone, first over chunks, then leaves, then vertices."""
+def _hull_bisect(h: int, half: int, keys: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
+    """_hull_walk by exact comparisons alone, first over chunks, then leaves, then vertices."""
     place = 0
     low = 0
     high = hull_top_count(h, half) - 1
@@ -177,52 +183,17 @@ def _hull_bisect(
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_search(h: int, half: int, keys: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
-    """Place of the leftmost best vertex for a query with qy > 0, and whether the next vertex ties. O(log n)."""
-    slope = -qx / qy
-    tops = hull_top_count(h, half)
-    top = 0
-    if tops > 1:
-        top = _hull_top_above(hull_top_slope(h, half) + 8, tops - 1, slope)
-    chunk = hull_chunk(h, half, top)
-    leaves = hull_chunk_leaves(h, half, top)
-    entry = 0
-    if leaves > 1:
-        entry = count_above(chunk + HULL_CHUNK_SLOPE + 8, leaves - 1, slope)
-    leaf = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
-    count = load_i32(chunk + HULL_CHUNK_COUNT + 4 * entry)
-    place = ((top << HULL_FAN_SHIFT) + entry) << HULL_FAN_SHIFT
-    if leaf >= 0:
-        xs = hull_leaf(h, leaf) + HULL_LEAF_X
-        ys = xs + (HULL_LEAF_Y - HULL_LEAF_X)
-        within = count_rising(xs, ys, count - 1, qx, qy)
-        place += within
-        if 0 < within < count - 1:
-            # The usual case, without the detour over places.
-            x = load_f64(xs + 8 * within)
-            y = load_f64(ys + 8 * within)
-            sign = compare_dot2(
-                qx, qy, load_f64(xs + 8 * within + 8), load_f64(ys + 8 * within + 8), x, y, scratch
-            )
-            if sign <= 0 and (
-                compare_dot2(
-                    qx, qy, x, y, load_f64(xs + 8 * within - 8), load_f64(ys + 8 * within - 8), scratch
-                )
-                > 0
-            ):
-                return place, sign == 0
-    else:
-        low = 0
-        high = count - 1
-        while low < high:
-            middle = (low + high) >> 1
-            here, y = hull_point(h, half, keys, place + middle)
-            there, y1 = hull_point(h, half, keys, place + middle + 1)
-            if qx * (there - here) + qy * (y1 - y) > 0.0:
-                low = middle + 1
-            else:
-                high = middle
-        place += low
+def _hull_part(h: int, half: int, place: int) -> int:
+    """The part of a tied set that one vertex makes."""
+    group = hull_own_group(h, half, place)
+    return group if group >= 0 else ~hull_position(h, half, place)
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_walk(
+    h: int, half: int, keys: int, qx: float, qy: float, place: int, scratch: int
+) -> tuple[int, bool]:
+    """The place of the leftmost best vertex, near a guess of it, and whether the next vertex ties."""
     walked = 0
     sign = 1
     while walked < _HULL_WALK:
@@ -247,3 +218,96 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, scratch: int
         place = before
         walked += 1
     return _hull_bisect(h, half, keys, qx, qy, scratch)
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_leaf_rise(leaf: int, qx: float, qy: float, within: int, scratch: int) -> int:
+    """Sign of the score of vertex within + 1 of a leaf minus that of vertex `within`."""
+    xs = leaf + HULL_LEAF_X + 8 * within
+    ys = leaf + HULL_LEAF_Y + 8 * within
+    x1 = load_f64(xs + 8)
+    y1 = load_f64(ys + 8)
+    return compare_dot2(qx, qy, x1, y1, load_f64(xs), load_f64(ys), scratch)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, scratch: int) -> int:
+    """The keys with the highest score for a query with qy > 0, as a list of parts.
+
+    A single key is returned as its position. Else the parts, at most three, are written to `parts` and their
+    negative number is returned. A part is a group, or ~p for the single position p. O(log n).
+    """
+    only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
+    is_first = True
+    is_last = True
+    place = 0
+    if only != 0:
+        leaf = h + only
+        count = load_i32(h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT))
+    else:
+        slope = -qx / qy
+        tops = hull_top_count(h, half)
+        top = 0
+        if tops > 1:
+            top = _hull_top_above(hull_top_slope(h, half) + 8, tops - 1, slope)
+        chunk = hull_chunk(h, half, top)
+        leaves = hull_chunk_leaves(h, half, top)
+        entry = 0
+        if leaves > 1:
+            entry = count_above(chunk + HULL_CHUNK_SLOPE + 8, leaves - 1, slope)
+        number = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
+        count = load_i32(chunk + HULL_CHUNK_COUNT + 4 * entry)
+        leaf = 0
+        if number >= 0:
+            leaf = hull_leaf(h, number)
+        is_first = top == 0 and entry == 0
+        is_last = top == tops - 1 and entry == leaves - 1
+        place = ((top << HULL_FAN_SHIFT) + entry) << HULL_FAN_SHIFT
+    if leaf != 0:
+        ys = leaf + HULL_LEAF_Y
+        within = count_rising(leaf + HULL_LEAF_X, ys, count - 1, qx, qy)
+        if (within > 0 or is_first) and (within < count - 1 or is_last):
+            sign = -1
+            if within < count - 1:
+                sign = _hull_leaf_rise(leaf, qx, qy, within, scratch)
+            if sign <= 0 and (within == 0 or _hull_leaf_rise(leaf, qx, qy, within - 1, scratch) > 0):
+                at = leaf + HULL_LEAF_GROUP + 8 * within
+                position = load_i32(leaf + HULL_LEAF_POSITION + 4 * within)
+                group = load_i32(at)
+                if sign < 0 and group < 0:
+                    return position
+                store_i64(parts, group if group >= 0 else ~position)
+                if sign < 0:
+                    return -1
+                group = load_i32(at + 8)
+                if group < 0:
+                    group = ~load_i32(leaf + HULL_LEAF_POSITION + 4 * within + 4)
+                store_i64(parts + 8, group)
+                edge = load_i32(at + 4)
+                if edge < 0:
+                    return -2
+                store_i64(parts + 16, edge)
+                return -3
+        place += within
+    else:
+        low = 0
+        high = count - 1
+        while low < high:
+            middle = (low + high) >> 1
+            here, y = hull_point(h, half, keys, place + middle)
+            there, y1 = hull_point(h, half, keys, place + middle + 1)
+            if qx * (there - here) + qy * (y1 - y) > 0.0:
+                low = middle + 1
+            else:
+                high = middle
+        place += low
+    place, tied = _hull_walk(h, half, keys, qx, qy, place, scratch)
+    store_i64(parts, _hull_part(h, half, place))
+    if not tied:
+        return -1
+    store_i64(parts + 8, _hull_part(h, half, hull_place_after(h, half, place)))
+    edge = hull_edge_group(h, half, place)
+    if edge < 0:
+        return -2
+    store_i64(parts + 16, edge)
+    return -3
