@@ -28,6 +28,7 @@ from attnc_backends.numba.runtime.hull_insert import hull_insert
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CAPACITY,
     HULL_COUNT,
+    HULL_DISORDER,
     HULL_EXTREME,
     HULL_GROUP_COUNT,
     HULL_GROUP_FIRST,
@@ -36,14 +37,20 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_LEFT,
     HULL_LEFT_GROUP,
     HULL_LOWER,
+    HULL_ORDER,
     HULL_RIGHT_GROUP,
     HULL_UPPER,
+    HULL_WHOLE,
     HULL_WHOLE_GROUP,
     HULL_WIDTH,
     HULL_WITH_MEAN,
 )
-from attnc_backends.numba.runtime.hull_leaves import hull_is_flat
-from attnc_backends.numba.runtime.hull_search import hull_search, hull_search_flat
+from attnc_backends.numba.runtime.hull_order import (
+    hull_append_ordered,
+    hull_leave_order,
+    hull_search_ordered,
+)
+from attnc_backends.numba.runtime.hull_search import hull_search
 from attnc_backends.numba.runtime.memory import (
     dtype_bytes,
     load_element,
@@ -76,6 +83,10 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
     position = load_i64(h + HULL_COUNT)
     if position >= load_i64(h + HULL_CAPACITY):
         return 1
+    if load_i64(h + HULL_ORDER) != HULL_DISORDER:
+        if hull_append_ordered(h, keys, position, vals, value_stride, vdtype, scratch):
+            return 0
+        hull_leave_order(h, keys)
     x = load_f64(keys + 16 * position)
     y = load_f64(keys + 16 * position + 8)
     store_i64(h + HULL_COUNT, position + 1)
@@ -90,9 +101,7 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
             hull_group_start(h, group, position)
         elif side == extreme:
             hull_group_add(h, group, HULL_LEFT + group, position, vals, value_stride, vdtype)
-    if position == 0:
-        hull_group_start(h, HULL_WHOLE_GROUP, 0)
-    else:
+    if load_i64(h + HULL_WITH_MEAN) != 0:
         whole = HULL_WHOLE_GROUP
         hull_group_add(h, whole, HULL_LEFT + whole, position, vals, value_stride, vdtype)
     for half in range(2):
@@ -106,23 +115,27 @@ def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
     negative number of parts that were written to scratch. There must be at least one key.
     """
+    parts = scratch + _HULL_TIES_PART
     if qy == 0.0:
-        group = HULL_WHOLE_GROUP
-        if qx != 0.0:
+        if qx == 0.0:
+            store_i64(scratch + _HULL_TIES_KIND, HULL_WHOLE)
+            if load_i64(h + HULL_WITH_MEAN) == 0:
+                # Nothing is kept about all keys.
+                store_i64(parts, ~0)
+                store_i64(parts + 8, ~(load_i64(h + HULL_COUNT) - 1))
+                return -2
+            store_i64(parts, HULL_WHOLE_GROUP)
+            return -1
+        if load_i64(h + HULL_ORDER) == HULL_DISORDER:
             group = HULL_LEFT_GROUP if qx < 0.0 else HULL_RIGHT_GROUP
-        store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
-        store_i64(scratch + _HULL_TIES_PART, group)
-        return -1
+            store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
+            store_i64(parts, group)
+            return -1
     half = HULL_UPPER if qy > 0.0 else HULL_LOWER
     store_i64(scratch + _HULL_TIES_KIND, half)
-    if hull_is_flat(h, half):
-        position, tied = hull_search_flat(keys, load_i64(h + HULL_COUNT), qx, qy, scratch + _HULL_TIES_BYTES)
-        if not tied:
-            return position
-        store_i64(scratch + _HULL_TIES_PART, ~position)
-        store_i64(scratch + _HULL_TIES_PART + 8, ~(position + 1))
-        return -2
-    return hull_search(h, half, keys, qx, abs(qy), scratch + _HULL_TIES_PART, scratch + _HULL_TIES_BYTES)
+    if load_i64(h + HULL_ORDER) != HULL_DISORDER:
+        return hull_search_ordered(h, keys, qx, qy, parts, scratch + _HULL_TIES_BYTES)
+    return hull_search(h, half, keys, qx, abs(qy), parts, scratch + _HULL_TIES_BYTES)
 
 
 @njit(nogil=True, error_model="numpy")

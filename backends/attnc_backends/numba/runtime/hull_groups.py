@@ -29,6 +29,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.memory import (
+    copy_bytes,
     dtype_bytes,
     load_element,
     load_f64,
@@ -149,6 +150,14 @@ def hull_group_add(
 def hull_group_takes(h: int, group: int, position: int) -> bool:
     """Whether hull_group_add may add `position`, which must be larger than every member."""
     return position > load_i64(hull_group(h, group) + HULL_GROUP_LAST)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_group_copy(h: int, group: int) -> int:
+    """A fresh group with the same members; its list must exist already in the kind that it is used for."""
+    other = hull_group_new(h, 0)
+    copy_bytes(hull_group(h, other), hull_group(h, group), load_i64(h + HULL_GROUP_BYTES))
+    return other
 
 
 @njit(nogil=True, error_model="numpy")

@@ -21,7 +21,6 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_LEAF,
     HULL_CHUNK_X,
     HULL_FAN,
-    HULL_FAN_MASK,
     HULL_HALF_BYTES,
     HULL_LEAF_GROUP,
     HULL_LEAF_POSITION,
@@ -35,8 +34,6 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_chunk_leaves,
     hull_edge_group,
     hull_entry_refresh,
-    hull_flat_open,
-    hull_is_flat,
     hull_leaf,
     hull_leaf_shift,
     hull_locate,
@@ -53,7 +50,6 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_top,
     hull_top_at_most,
     hull_top_count,
-    hull_unflatten,
 )
 from attnc_backends.numba.runtime.lanes import count_at_most
 from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, store_f64, store_i32
@@ -226,33 +222,6 @@ def _hull_turn(
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_insert_flat(h: int, half: int, keys: int, x: float, position: int, scratch: int) -> bool:
-    """Append the newest key to a flat half, if it stays flat. O(1), and no memory but 24 bytes in 64 keys.
-
-    Halves here are not flipped, so the lower one turns the other way.
-    """
-    if position >= 1:
-        here = keys + 16 * position
-        if not x > load_f64(here - 16):
-            return False
-        if position >= 2:
-            turn = orient2(
-                load_f64(here - 32),
-                load_f64(here - 24),
-                load_f64(here - 16),
-                load_f64(here - 8),
-                x,
-                load_f64(here + 8),
-                scratch,
-            )
-            if turn != 2 * half - 1:
-                return False
-    if (position & HULL_FAN_MASK) == 0:
-        hull_flat_open(h, half, keys, position)
-    return True
-
-
-@njit(nogil=True, error_model="numpy")
 def _hull_insert_across(
     h: int,
     half: int,
@@ -375,12 +344,6 @@ def hull_insert(
     if only != 0:
         leaf = h + only
         count_at = h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT)
-    elif hull_is_flat(h, half):
-        if hull_insert_flat(h, half, keys, x, position, scratch):
-            return
-        hull_unflatten(h, half, position)
-        leaf = 0
-        count_at = 0
     else:
         tops = hull_top_count(h, half)
         top = 0

@@ -51,19 +51,26 @@ HULL_CHUNKS_AT = 112
 HULL_GROUPS_AT = 120
 HULL_LINKS_AT = 128
 
-# The record of a half: where its top lies, how many chunks it has, how many fit, and whether the half is
-# flat: every position so far is one of its vertices, in order of x. A flat half keeps its chunks, too, but
-# for the count of vertices in its last leaf, which hull_unflatten fills in. When the half is a single leaf with
-# memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
+# The record of a half: where its top lies, how many chunks it has, how many fit. When the half is a single leaf
+# with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
 HULL_HALF = 136
-HULL_HALF_BYTES = 48
+HULL_HALF_BYTES = 40
 HULL_TOP_AT = HULL_HALF
 HULL_TOP_COUNT = HULL_HALF + 8
 HULL_TOP_CAPACITY = HULL_HALF + 16
-HULL_FLAT = HULL_HALF + 24
-HULL_ONLY = HULL_HALF + 32
-HULL_ONLY_COUNT = HULL_HALF + 40
+HULL_ONLY = HULL_HALF + 24
+HULL_ONLY_COUNT = HULL_HALF + 32
+
+# While the keys are ordered (hull_ordered): how they turn, the last position before the line at their end,
+# and the group of those inside that line (-1: none).
+HULL_ORDER = HULL_HALF + 2 * HULL_HALF_BYTES
+HULL_ORDER_STRICT = HULL_ORDER + 8
+HULL_ORDER_RUN = HULL_ORDER + 16
 HULL_HEADER_BYTES = 256
+
+HULL_DISORDER = 0
+HULL_ORDER_LINE = 1  # on one line so far
+HULL_ORDER_TURNS = 2  # plus the half that all keys are on
 
 HULL_FAN_SHIFT = 6
 HULL_FAN = 1 << HULL_FAN_SHIFT
@@ -199,12 +206,14 @@ def hull_init(h: int, capacity: int, dv: int, with_mean: int) -> int:
     store_i64(h + HULL_CHUNKS_AT, chunks_at)
     store_i64(h + HULL_GROUPS_AT, groups_at)
     store_i64(h + HULL_LINKS_AT, links_at)
+    store_i64(h + HULL_ORDER, HULL_ORDER_LINE)
+    store_i64(h + HULL_ORDER_STRICT, 0)
+    store_i64(h + HULL_ORDER_RUN, -1)
     for half in range(2):
         at = h + half * HULL_HALF_BYTES
         store_i64(at + HULL_TOP_AT, HULL_HEADER_BYTES + half * _hull_lines(tops * HULL_TOP_ENTRY_BYTES))
         store_i64(at + HULL_TOP_COUNT, 0)
         store_i64(at + HULL_TOP_CAPACITY, tops)
-        store_i64(at + HULL_FLAT, 1)
         store_i64(at + HULL_ONLY, 0)
         store_i64(at + HULL_ONLY_COUNT, 0)
     return 0
@@ -224,11 +233,11 @@ def hull_move(src: int, dst: int, new_capacity: int) -> int:
     # Lists of used leaves, chunks and groups never outgrow the count, so they fit even a tight region.
     copy_bytes(dst + HULL_COUNT, src + HULL_COUNT, 8)
     copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, HULL_LEAVES_AT - HULL_EXTREME)
+    copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, 24)
     for half in range(2):
         src_half = src + half * HULL_HALF_BYTES
         dst_half = dst + half * HULL_HALF_BYTES
         copy_bytes(dst_half + HULL_TOP_COUNT, src_half + HULL_TOP_COUNT, 8)
-        copy_bytes(dst_half + HULL_FLAT, src_half + HULL_FLAT, 8)
         if load_i64(src_half + HULL_ONLY) != 0:
             leaf = load_i64(src_half + HULL_ONLY) - load_i64(src + HULL_LEAVES_AT)
             leaf_count = load_i64(src_half + HULL_ONLY_COUNT) - load_i64(src + HULL_CHUNKS_AT)

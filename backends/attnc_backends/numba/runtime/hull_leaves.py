@@ -19,7 +19,6 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_FAN,
     HULL_FAN_MASK,
     HULL_FAN_SHIFT,
-    HULL_FLAT,
     HULL_HALF_BYTES,
     HULL_LEAF_BYTES,
     HULL_LEAF_GROUP,
@@ -433,31 +432,25 @@ def hull_set_edge_group(h: int, half: int, keys: int, place: int, group: int) ->
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_flat_open(h: int, half: int, keys: int, position: int) -> None:
-    """Make room for `position`, a multiple of HULL_FAN, at the end of a flat half: a leaf without memory."""
+def hull_run_open(h: int, half: int, keys: int, position: int) -> None:
+    """Make room at the end for `position`, a multiple of HULL_FAN, where vertices are all positions before it.
+
+    The new leaf has no memory; its count of vertices is right only after hull_run_close.
+    """
     place = 0
     if position > 0:
-        place = ((position - 1) >> HULL_FAN_SHIFT) << HULL_FAN_SHIFT
-        place += 1 << HULL_FAN_SHIFT
-        # Chunks of a flat half are full but the last, so its places are its positions.
-        _hull_set_count(h, half, place - 1, HULL_FAN)
+        # All leaves are full, so places are positions.
+        place = position
+        _hull_set_count(h, half, place - HULL_FAN, HULL_FAN)
     place = _hull_entry_open(h, half, place, ~position)
     _hull_set_count(h, half, place, 1)
     hull_entry_refresh(h, half, keys, place)
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_unflatten(h: int, half: int, vertices: int) -> None:
-    """Let a flat half of `vertices` positions be one that is not."""
-    store_i64(h + half * HULL_HALF_BYTES + HULL_FLAT, 0)
-    if vertices > 0:
-        _hull_set_count(h, half, vertices - 1, ((vertices - 1) & HULL_FAN_MASK) + 1)
-
-
-@njit(nogil=True, error_model="numpy")
-def hull_is_flat(h: int, half: int) -> bool:
-    """Whether every position is a vertex of the half, in order of x."""
-    return load_i64(h + half * HULL_HALF_BYTES + HULL_FLAT) != 0
+def hull_run_close(h: int, half: int, vertices: int) -> None:
+    """Record the count of the last leaf of a half whose vertices are the first `vertices` positions."""
+    _hull_set_count(h, half, vertices - 1, ((vertices - 1) & HULL_FAN_MASK) + 1)
 
 
 @njit(nogil=True, error_model="numpy")

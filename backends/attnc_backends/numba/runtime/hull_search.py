@@ -42,11 +42,11 @@ from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, st
 _HULL_WALK = 4
 
 
-# --- flat halves: vertices are positions ---
+# --- runs: the vertices are the first positions ---
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_flat_rise(keys: int, qx: float, qy: float, edge: int, scratch: int) -> int:
+def _hull_run_rise(keys: int, qx: float, qy: float, edge: int, scratch: int) -> int:
     """Sign of the score of key edge + 1 minus that of key `edge`."""
     at = keys + 16 * edge
     x1 = load_f64(at + 16)
@@ -55,10 +55,10 @@ def _hull_flat_rise(keys: int, qx: float, qy: float, edge: int, scratch: int) ->
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_flat_gallop(
+def _hull_run_gallop(
     keys: int, count: int, qx: float, qy: float, guess: int, scratch: int
 ) -> tuple[int, bool]:
-    """hull_search_flat after its guess turned out wrong: O(log distance)."""
+    """hull_search_run after its guess turned out wrong: O(log distance)."""
     # The winner lies right of `low` and not right of `high`; `level` says whether the edge after `high` is.
     low = -1
     high = count - 1
@@ -66,7 +66,7 @@ def _hull_flat_gallop(
     probe = guess
     step = 1
     while 0 <= probe < count - 1:
-        sign = _hull_flat_rise(keys, qx, qy, probe, scratch)
+        sign = _hull_run_rise(keys, qx, qy, probe, scratch)
         if sign > 0:
             low = probe
             if high < count - 1:
@@ -81,7 +81,7 @@ def _hull_flat_gallop(
         step <<= 1
     while high - low > 1:
         middle = (low + high) >> 1
-        sign = _hull_flat_rise(keys, qx, qy, middle, scratch)
+        sign = _hull_run_rise(keys, qx, qy, middle, scratch)
         if sign > 0:
             low = middle
         else:
@@ -91,8 +91,8 @@ def _hull_flat_gallop(
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_search_flat(keys: int, count: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
-    """The first best position among `count`, all vertices of the half that qy points to; does the next tie?
+def hull_search_run(keys: int, count: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
+    """The first best of `count` positions, all vertices of the half that qy points to; does the next tie?
 
     O(1) where keys are spaced as on a parabola, because the rise from a key to the next is then linear in
     the position; else O(log n).
@@ -111,10 +111,10 @@ def hull_search_flat(keys: int, count: int, qx: float, qy: float, scratch: int) 
         guess = int(zero)
     sign = -1
     if guess < edges:
-        sign = _hull_flat_rise(keys, qx, qy, guess, scratch)
-    if sign <= 0 and (guess == 0 or _hull_flat_rise(keys, qx, qy, guess - 1, scratch) > 0):
+        sign = _hull_run_rise(keys, qx, qy, guess, scratch)
+    if sign <= 0 and (guess == 0 or _hull_run_rise(keys, qx, qy, guess - 1, scratch) > 0):
         return guess, sign == 0
-    return _hull_flat_gallop(keys, count, qx, qy, min(guess, edges - 1), scratch)
+    return _hull_run_gallop(keys, count, qx, qy, min(guess, edges - 1), scratch)
 
 
 # --- all others ---
