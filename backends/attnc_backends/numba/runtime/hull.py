@@ -110,7 +110,7 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
     return 0
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
     negative number of parts that were written to scratch. There must be at least one key.
@@ -170,7 +170,7 @@ def hull_last(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     return best
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_ties_count(h: int, parts: int, scratch: int) -> int:
     """How many keys the tied set has."""
     total = 0
@@ -180,7 +180,7 @@ def _hull_ties_count(h: int, parts: int, scratch: int) -> int:
     return total
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_ties_cached_sum(
     h: int, parts: int, column: int, vals: int, value_stride: int, vdtype: int, scratch: int
 ) -> tuple[float, float]:

@@ -71,7 +71,7 @@ def _hull_join_vertex(
     return edge
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_leaf_turn(leaf: int, first: int, x: float, y: float, scratch: int) -> int:
     """Sign of the turn from vertices `first` and first + 1 of a leaf to the point."""
     at = leaf + HULL_LEAF_X + 8 * first
@@ -81,7 +81,7 @@ def _hull_leaf_turn(leaf: int, first: int, x: float, y: float, scratch: int) -> 
     return orient2(ax, load_f64(at), bx, load_f64(at + 8), x, y, scratch)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_insert_in_leaf(
     h: int,
     half: int,
@@ -319,7 +319,7 @@ def _hull_insert_across(
     hull_replace_between(h, half, keys, left, right, x, y, position, edge)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_insert(
     h: int,
     half: int,

@@ -308,7 +308,7 @@ def _hull_chunk_shift(chunk: int, to: int, source: int, end: int, target: int) -
         copy_bytes(target + column + 4 * to, chunk + column + 4 * source, 4 * (end - source))
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_leaf_shift(leaf: int, to: int, source: int, end: int, target: int) -> None:
     """Move vertices [source, end) of the leaf at `leaf` to index `to` of the leaf at `target`."""
     count = end - source

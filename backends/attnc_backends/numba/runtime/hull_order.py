@@ -45,7 +45,7 @@ from attnc_backends.numba.runtime.hull_search import hull_search_run
 from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_f64, store_i32, store_i64
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_append_ordered(
     h: int, keys: int, position: int, vals: int, value_stride: int, vdtype: int, scratch: int
 ) -> bool:
@@ -137,7 +137,7 @@ def hull_leave_order(h: int, keys: int) -> None:
         hull_note_only(h, half)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_search_ordered(h: int, keys: int, qx: float, qy: float, parts: int, scratch: int) -> int:
     """hull_search in an ordered structure with at least one key, for any query but (0, 0)."""
     last = load_i64(h + HULL_COUNT) - 1

@@ -45,7 +45,7 @@ _HULL_WALK = 4
 # --- runs: the vertices are the first positions ---
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_run_rise(keys: int, qx: float, qy: float, edge: int, scratch: int) -> int:
     """Sign of the score of key edge + 1 minus that of key `edge`."""
     at = keys + 16 * edge
@@ -90,7 +90,7 @@ def _hull_run_gallop(
     return high, level
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_search_run(keys: int, count: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
     """The first best of `count` positions, all vertices of the half that qy points to; does the next tie?
 
@@ -220,7 +220,7 @@ def _hull_walk(
     return _hull_bisect(h, half, keys, qx, qy, scratch)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_leaf_rise(leaf: int, qx: float, qy: float, within: int, scratch: int) -> int:
     """Sign of the score of vertex within + 1 of a leaf minus that of vertex `within`."""
     xs = leaf + HULL_LEAF_X + 8 * within
@@ -230,7 +230,7 @@ def _hull_leaf_rise(leaf: int, qx: float, qy: float, within: int, scratch: int) 
     return compare_dot2(qx, qy, x1, y1, load_f64(xs), load_f64(ys), scratch)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, scratch: int) -> int:
     """The keys with the highest score for a query with qy > 0, as a list of parts.
 

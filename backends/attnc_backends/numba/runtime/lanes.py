@@ -1,13 +1,11 @@
 """Eight doubles at a time: comparisons that return a bit per lane, for counting in short sorted arrays.
 
-The arrays may be followed by anything readable: lanes past their end are masked away, not skipped.
+Arrays are followed by something readable: lanes past their end are masked away, not skipped.
 """
 
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
-
-LANES = 8
 
 
 @intrinsic
@@ -118,38 +116,43 @@ def prefetch(address: int) -> None:
     _prefetch(address)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _low_bits(bits: int, count: int) -> int:
+    """How many of the lowest `count` bits, 0 to 64 of them, are set."""
+    if count < 64:
+        bits &= (1 << count) - 1
+    return bit_count(bits)
+
+
+# Loops have one of two fixed lengths, so that branches do not depend on the count: whole arrays of 64 are
+# readable, and bits past the count are masked away.
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def count_at_most(address: int, count: int, x: float) -> int:
-    """How many of `count` doubles are at most `x`."""
-    total = 0
-    for index in range(0, count - 7, LANES):
-        total += bit_count(lanes_at_most(address + 8 * index, x))
-    rest = count & 7
-    if rest != 0:
-        total += bit_count(lanes_at_most(address + 8 * (count - rest), x) & ((1 << rest) - 1))
-    return total
+    """How many of `count` doubles, up to 64, are at most `x`; 64 are read."""
+    bits = lanes_at_most(address, x)
+    if count > 8:
+        for index in range(8, 64, 8):
+            bits |= lanes_at_most(address + 8 * index, x) << index
+    return _low_bits(bits, count)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def count_above(address: int, count: int, x: float) -> int:
-    """How many of `count` doubles are above `x`."""
-    total = 0
-    for index in range(0, count - 7, LANES):
-        total += bit_count(lanes_above(address + 8 * index, x))
-    rest = count & 7
-    if rest != 0:
-        total += bit_count(lanes_above(address + 8 * (count - rest), x) & ((1 << rest) - 1))
-    return total
+    """How many of `count` doubles, up to 64, are above `x`; 64 are read."""
+    bits = lanes_above(address, x)
+    if count > 8:
+        for index in range(8, 64, 8):
+            bits |= lanes_above(address + 8 * index, x) << index
+    return _low_bits(bits, count)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def count_rising(xs: int, ys: int, count: int, qx: float, qy: float) -> int:
-    """How many of the `count` steps from a point to the next rise, in doubles."""
-    total = 0
-    for index in range(0, count - 7, LANES):
-        total += bit_count(lanes_rising(xs + 8 * index, ys + 8 * index, qx, qy))
-    rest = count & 7
-    if rest != 0:
-        at = 8 * (count - rest)
-        total += bit_count(lanes_rising(xs + at, ys + at, qx, qy) & ((1 << rest) - 1))
-    return total
+    """How many of the `count` steps, up to 64, from a point to the next rise in doubles; 65 points are read."""
+    bits = lanes_rising(xs, ys, qx, qy)
+    if count > 8:
+        for index in range(8, 64, 8):
+            bits |= lanes_rising(xs + 8 * index, ys + 8 * index, qx, qy) << index
+    return _low_bits(bits, count)
