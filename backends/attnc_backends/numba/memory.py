@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from attnc_ir.values import Value
 MAX_BYTES = 1 << 46
 """More than any machine holds: a product of sizes beyond it is refused before it can overflow."""
 
+_LINUX_NORESERVE = 0x4000
+
 
 def address_of(array: npt.NDArray[Any]) -> int:
     """Where an array's first element lies. The caller keeps the array alive."""
@@ -40,6 +43,17 @@ def allocate(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
         raise ArgumentError(
             f"{what} would need {size / 2**30:,.1f} GiB for shape {list(shape)}, more than there is memory"
         ) from None
+
+
+def reserve(size: int) -> npt.NDArray[np.uint8] | None:
+    """`size` bytes of address space, zero, that take memory page by page as they are written; None where the
+    system does not give so much.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", _LINUX_NORESERVE)
+    try:
+        return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.uint8)
+    except (OSError, ValueError, OverflowError):
+        return None
 
 
 class Frames:

@@ -1,8 +1,8 @@
 """The arena of a state: every cache's rows and hulls in one block of memory, addressed by offsets.
 
-The layout is a pure function of the number of rows there is room for. A larger arena takes over rows by
-copying and hulls by moving; memory that was never written costs no pages, because the block comes
-uninitialised from the system.
+The layout is a pure function of the number of rows there is room for. Memory that was never written costs no
+pages, so a state reserves address space for millions of rows at once and never has to move. Where the system
+refuses that, or the space is used up, a larger arena takes over rows by copying and hulls by moving.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import CachePlan, GraphProgram
-from attnc_backends.numba.memory import Frames, address_of, allocate
+from attnc_backends.numba.memory import Frames, address_of, allocate, reserve
 from attnc_backends.numba.runtime.hull_layout import HULL_MAX_CAPACITY
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.ops import Append
@@ -29,7 +29,10 @@ from attnc_ir.types import DType, Symbol
 FIRST_CAPACITY = 256
 MAX_ROWS = HULL_MAX_CAPACITY
 """Rows per head that a hull can number."""
+RESERVED_BYTES = 1 << 36
+"""Address space that a state asks for."""
 _ALIGN = 64
+_PAGE = 4096
 
 Entry = Callable[[int, int, int, int, int], int]
 
@@ -52,10 +55,39 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
 
 
-class Arena:
-    """The memory of a state with room for `capacity` rows per head."""
+def _stride(size: int) -> int:
+    """From head to head. Not a multiple of a page: the same rows of all heads would share cache lines."""
+    return _aligned(size) if size < _PAGE else -(-size // _PAGE) * _PAGE + 5 * _ALIGN
 
-    def __init__(self, program: GraphProgram, entry: Entry, dims: Mapping[str, int], capacity: int) -> None:
+
+def first_arena(program: GraphProgram, entry: Entry, dims: Mapping[str, int]) -> Arena:
+    """An arena with as much room as may be reserved."""
+    capacity = MAX_ROWS
+    while capacity > FIRST_CAPACITY:
+        arena = Arena(program, entry, dims, capacity, reserved=True)
+        if arena.size <= RESERVED_BYTES:
+            if arena.memory.size > 0:
+                return arena
+            break
+        capacity >>= 1
+    return Arena(program, entry, dims, FIRST_CAPACITY)
+
+
+class Arena:
+    """The memory of a state with room for `capacity` rows per head.
+
+    A reserved one may end up without memory: when it is larger than RESERVED_BYTES, or the system refuses.
+    """
+
+    def __init__(
+        self,
+        program: GraphProgram,
+        entry: Entry,
+        dims: Mapping[str, int],
+        capacity: int,
+        *,
+        reserved: bool = False,
+    ) -> None:
         self.capacity = capacity
         self.sections: list[Section] = []
         offset = 0
@@ -64,12 +96,10 @@ class Arena:
             heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
             hull = 0
             if plan.has_hull:
-                hull = _aligned(
-                    entry(address_of(scratch_frame), Command.HULL_BYTES, capacity, plan.number, 0)
-                )
+                hull = _stride(entry(address_of(scratch_frame), Command.HULL_BYTES, capacity, plan.number, 0))
             key_stride, value_stride = (
-                _aligned(capacity * plan.key_bytes),
-                _aligned(capacity * plan.value_bytes),
+                _stride(capacity * plan.key_bytes),
+                _stride(capacity * plan.value_bytes),
             )
             count = offset
             keys = count + _ALIGN
@@ -77,11 +107,16 @@ class Arena:
             hulls = values + heads * value_stride
             self.sections.append(Section(count, keys, key_stride, values, value_stride, hulls, hull, heads))
             offset = hulls + heads * hull
-        self.memory: npt.NDArray[np.uint8] = allocate(
-            (max(offset, 1),),
-            np.dtype(np.uint8),
-            f"graph @{program.graph.name}: a state with room for {capacity:,} positions",
-        )
+        self.size = max(offset, 1)
+        self.memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+        if reserved:
+            memory = reserve(self.size) if self.size <= RESERVED_BYTES else None
+            if memory is None:
+                return
+            self.memory = memory
+        else:
+            what = f"graph @{program.graph.name}: a state with room for {capacity:,} positions"
+            self.memory = allocate((self.size,), np.dtype(np.uint8), what)
         for section in self.sections:
             self.set_count(section, 0)
 
@@ -115,7 +150,7 @@ class NumbaState:
         self.appends = _appends_per_step(program)
         self._length = 0
         self._busy = threading.Lock()
-        self.arena = Arena(program, entry, dims, FIRST_CAPACITY)
+        self.arena = first_arena(program, entry, dims)
         self._start_hulls(self.arena)
 
     def __len__(self) -> int:
@@ -294,7 +329,8 @@ class NumbaState:
         """An independent copy. Memory is shared by nothing but the system's untouched pages."""
         with self:
             other = NumbaState(self.program, self.entry, self.dims)
-            other.arena = Arena(self.program, self.entry, self.dims, self.arena.capacity)
+            if other.arena.capacity < self.arena.capacity:
+                other.arena = Arena(self.program, self.entry, self.dims, self.arena.capacity)
             self._copy_rows(other.arena)
             other.advance(self._length)
             return other

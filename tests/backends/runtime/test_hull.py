@@ -130,7 +130,26 @@ def nearly_on_a_line(pair):
     return x, math.nextafter(0.3 * x + 0.1, direction)
 
 
+@st.composite
+def ordered_then_anything(draw):
+    """Keys in order of x, bent to one side or on a line, with at most a few at the end that break the order."""
+    bend = draw(st.sampled_from([-1, 0, 1]))
+    strict = draw(st.integers(0, 8))
+    points = [(2.0 * t, float(bend * t * t)) for t in range(strict)]
+    dx, dy = draw(st.sampled_from([(2.0, 0.0), (1.0, 3.0), (2.0, -40.0), (2.0, 40.0)]))
+    for _ in range(draw(st.integers(0, 6))):
+        x, y = points[-1] if points else (0.0, 0.0)
+        points.append((x + dx, y + dy))
+    near = st.sampled_from(points) if points else st.just((0.0, 0.0))
+    away = st.sampled_from([-2.0, -1.0, 0.0, 0.0, 1.0, 2.0])
+    for _ in range(draw(st.integers(0 if points else 1, 5))):
+        (x, y), ax, ay = draw(near), draw(away), draw(away)
+        points.append((x + ax, y + ay))
+    return points
+
+
 key_streams = st.one_of(
+    ordered_then_anything(),
     st.lists(st.tuples(small, small), min_size=1, max_size=14),
     st.lists(st.tuples(st.sampled_from([0.0, -0.0, 1.0]), small), min_size=1, max_size=12),
     st.tuples(st.integers(-3, 3), st.integers(-3, 3)).flatmap(
@@ -327,6 +346,23 @@ def test_sizes_out_of_range_are_refused():
     assert hull_layout.hull_init(0, -1, 1, 1) == 1
 
 
+def test_keys_in_order_take_no_memory_beside_themselves():
+    cache = Cache(1000, dv=0, with_mean=0, room=1000)
+    for n in range(1000):
+        cache.append((2.0 * n, -float(n * n)))
+    assert memory.load_i64(cache.h + hull_layout.HULL_LEAVES_USED) == 0
+    assert cache.move(1000) == 0
+    assert [cache.last((float(n), 1.0)) for n in range(0, 1000, 7)] == list(range(0, 1000, 7))
+    assert [cache.first((n + 0.5, 1.0)) for n in range(0, 1000, 7)] == list(range(0, 1000, 7))
+    # One key among them gives memory to the leaf that it meets, not to the others.
+    assert cache.move(1001) == 0
+    cache.keys = np.append(cache.keys, [[1000.0, -250000.0]], 0)
+    cache.append((1000.0, -250000.0))
+    assert memory.load_i64(cache.h + hull_layout.HULL_LEAVES_USED) <= 3
+    assert (cache.first((500.0, 1.0)), cache.last((500.0, 1.0))) == (500, 1000)
+    assert [cache.last((float(n), 1.0)) for n in range(0, 500, 7)] == list(range(0, 500, 7))
+
+
 # --- many blocks ------------------------------------------------------------------------------------------
 
 
@@ -350,6 +386,17 @@ def long_streams():
     yield "parabola-rewritten", parabola(rng.integers(0, 400, 2000))
     yield "circle", rings([1 << 20], 2000, rng)
     yield "growing-circles", rings([1 << s for s in range(10, 20)], 300, rng)
+    order = parabola(t[:700])
+    yield "order-broken-inside", np.concatenate([order, np.add(parabola(rng.permutation(t[:700])), [0, 1])])
+    yield "order-rewritten", np.concatenate([order, parabola(rng.integers(0, 700, 700))])
+    yield (
+        "order-covered",
+        np.concatenate([order, [[1400, 1 << 20], [-5, 1 << 21]], np.add(order, [0, 1 << 22])]),
+    )
+    yield "order-upwards", np.concatenate([-order[::-1], order[300:500], -order]) * [[1, -1]]
+    straight = np.stack([2 * t, np.minimum(t, 1)], 1)
+    yield "line-after-a-bend", np.concatenate([straight, np.add(straight[::-3], [1, 0]), parabola(t[:300])])
+    yield "line-left", np.concatenate([np.stack([t, 3 * t], 1), parabola(rng.permutation(t))])
     yield "grid", rng.integers(-40, 41, (1500, 2))
     on_line = rng.permutation(t)
     yield "line-shuffled", np.stack([on_line, 3 * on_line], 1)
@@ -382,4 +429,4 @@ def test_long_streams_agree_with_an_integer_scan(name, points):
             assert cache.first(as_doubles) == tied[0]
             assert cache.last(as_doubles) == tied[-1]
             assert cache.mean(as_doubles) == (len(tied), [values[tied].sum() / len(tied)])
-    assert memory.load_i64(cache.h + hull_layout.HULL_BLOCKS_USED) <= 2 * (n // 64 + 8)
+    assert memory.load_i64(cache.h + hull_layout.HULL_LEAVES_USED) <= 2 * (n // 32 + 8)

@@ -43,13 +43,14 @@ _ACC_DIGIT_MASK = (1 << 27) - 1
 
 # With unit roundoff u = 2**-53 both predicates are l + r where each product carries at most two or three
 # roundings; the error is below (3 + 16u) u (|l| + |r|) (Shewchuk, theorem for ccwerrboundA), so 4u is safe.
-# The slack, u (|l| + |r|), also swallows the underflow of two products (2**-1074) once |l| + |r| > 2**-960.
+# The underflow of two products adds less than 2**-1073, far below the constant term.
 FILTER_BOUND = 4.0 * 2.0**-53
+FILTER_UNDERFLOW = 2.0**-1011
 FILTER_FLOOR = 2.0**-960
 _EXACT_INFINITY = math.inf
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def two_sum(x: float, y: float) -> tuple[float, float]:
     """(s, e) with s = fl(x + y) and s + e = x + y exactly (Knuth); e is NaN when s overflows."""
     s = x + y
@@ -57,7 +58,7 @@ def two_sum(x: float, y: float) -> tuple[float, float]:
     return s, (x - (s - t)) + (y - t)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def two_prod(x: float, y: float) -> tuple[float, float]:
     """(p, e) with p = fl(x * y) and p + e = x * y exactly, unless p overflows or |p| < 2**-969."""
     p = x * y
@@ -335,7 +336,7 @@ def _compare_dot2_exact(
     return acc_sign(scratch)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def compare_dot2(qx: float, qy: float, x1: float, y1: float, x2: float, y2: float, scratch: int) -> int:
     """Sign of q.(k1 - k2) in exact arithmetic, for any finite doubles. `scratch` is ACC_BYTES of memory.
 
@@ -345,8 +346,8 @@ def compare_dot2(qx: float, qy: float, x1: float, y1: float, x2: float, y2: floa
     r = qy * (y1 - y2)
     s = p + r
     size = abs(p) + abs(r)
-    # Infinities and NaNs fail the second comparison and fall through.
-    if size > FILTER_FLOOR and abs(s) > FILTER_BOUND * size:
+    # Infinities and NaNs fail the comparison and fall through.
+    if abs(s) > FILTER_BOUND * size + FILTER_UNDERFLOW:
         return 1 if s > 0.0 else -1
     return _compare_dot2_exact(qx, qy, x1, y1, x2, y2, scratch)
 
@@ -354,6 +355,8 @@ def compare_dot2(qx: float, qy: float, x1: float, y1: float, x2: float, y2: floa
 @njit(nogil=True, error_model="numpy")
 def _orient2_exact(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, scratch: int) -> int:
     """orient2 after its filter has failed."""
+    if (ax == bx and ax == cx) or (ay == by and ay == cy):
+        return 0
     ux, ux_tail = two_sum(bx, -ax)
     uy, uy_tail = two_sum(by, -ay)
     wx, wx_tail = two_sum(cx, -ax)
@@ -373,7 +376,7 @@ def _orient2_exact(ax: float, ay: float, bx: float, by: float, cx: float, cy: fl
     return acc_sign(scratch)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def orient2(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, scratch: int) -> int:
     """Sign of (b - a) x (c - a) in exact arithmetic: 1 when a, b, c turn left, 0 when they are collinear.
 
@@ -383,6 +386,6 @@ def orient2(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, sc
     r = (by - ay) * (cx - ax)
     s = p - r
     size = abs(p) + abs(r)
-    if size > FILTER_FLOOR and abs(s) > FILTER_BOUND * size:
+    if abs(s) > FILTER_BOUND * size + FILTER_UNDERFLOW:
         return 1 if s > 0.0 else -1
     return _orient2_exact(ax, ay, bx, by, cx, cy, scratch)

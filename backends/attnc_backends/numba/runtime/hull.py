@@ -15,7 +15,6 @@ import math
 from numba import njit
 
 from attnc_backends.numba.runtime.exact import ACC_BYTES, acc_add, acc_clear, acc_round
-from attnc_backends.numba.runtime.hull_blocks import hull_place_after, hull_vertex
 from attnc_backends.numba.runtime.hull_groups import (
     hull_group,
     hull_group_add,
@@ -29,8 +28,8 @@ from attnc_backends.numba.runtime.hull_insert import hull_insert
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CAPACITY,
     HULL_COUNT,
+    HULL_DISORDER,
     HULL_EXTREME,
-    HULL_FIXED_GROUPS,
     HULL_GROUP_COUNT,
     HULL_GROUP_FIRST,
     HULL_GROUP_HEAD,
@@ -38,21 +37,24 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_LEFT,
     HULL_LEFT_GROUP,
     HULL_LOWER,
+    HULL_ORDER,
     HULL_RIGHT_GROUP,
     HULL_UPPER,
-    HULL_VERTEX_EDGE,
-    HULL_VERTEX_GROUP,
-    HULL_VERTEX_POSITION,
+    HULL_WHOLE,
     HULL_WHOLE_GROUP,
     HULL_WIDTH,
     HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_order import (
+    hull_append_ordered,
+    hull_leave_order,
+    hull_search_ordered,
 )
 from attnc_backends.numba.runtime.hull_search import hull_search
 from attnc_backends.numba.runtime.memory import (
     dtype_bytes,
     load_element,
     load_f64,
-    load_i32,
     load_i64,
     store_f64,
     store_i64,
@@ -81,59 +83,59 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
     position = load_i64(h + HULL_COUNT)
     if position >= load_i64(h + HULL_CAPACITY):
         return 1
+    if load_i64(h + HULL_ORDER) != HULL_DISORDER:
+        if hull_append_ordered(h, keys, position, vals, value_stride, vdtype, scratch):
+            return 0
+        hull_leave_order(h, keys)
     x = load_f64(keys + 16 * position)
     y = load_f64(keys + 16 * position + 8)
     store_i64(h + HULL_COUNT, position + 1)
+    newest_right = x > load_f64(h + HULL_EXTREME + 8)
     # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
     # build each callee once per constant.
-    for group in range(HULL_FIXED_GROUPS):
-        side = 0.0 if group == HULL_WHOLE_GROUP else (x if group == HULL_RIGHT_GROUP else -x)
+    for group in range(HULL_WHOLE_GROUP):
+        side = x if group == HULL_RIGHT_GROUP else -x
         extreme = load_f64(h + HULL_EXTREME + 8 * group)
-        if position == 0 or side > extreme:
+        if side > extreme:
             store_f64(h + HULL_EXTREME + 8 * group, side)
             hull_group_start(h, group, position)
         elif side == extreme:
             hull_group_add(h, group, HULL_LEFT + group, position, vals, value_stride, vdtype)
+    if load_i64(h + HULL_WITH_MEAN) != 0:
+        whole = HULL_WHOLE_GROUP
+        hull_group_add(h, whole, HULL_LEFT + whole, position, vals, value_stride, vdtype)
     for half in range(2):
         height = y if half == HULL_UPPER else -y
-        hull_insert(h, half, x, height, position, vals, value_stride, vdtype, scratch)
+        hull_insert(h, half, keys, x, height, position, newest_right, vals, value_stride, vdtype, scratch)
     return 0
 
 
-@njit(nogil=True, error_model="numpy")
-def _hull_tie_vertex(h: int, half: int, place: int) -> int:
-    """The part of a tied set that one vertex makes."""
-    vertex = hull_vertex(h, half, place)
-    group = load_i32(vertex + HULL_VERTEX_GROUP)
-    return group if group >= 0 else ~load_i64(vertex + HULL_VERTEX_POSITION)
-
-
-@njit(nogil=True, error_model="numpy")
-def _hull_ties(h: int, qx: float, qy: float, scratch: int) -> int:
-    """Write the set of all keys with the highest score for (qx, qy) to scratch; its number of parts.
-
-    There must be at least one key.
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
+    """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
+    negative number of parts that were written to scratch. There must be at least one key.
     """
+    parts = scratch + _HULL_TIES_PART
     if qy == 0.0:
-        group = HULL_WHOLE_GROUP
-        if qx != 0.0:
+        if qx == 0.0:
+            store_i64(scratch + _HULL_TIES_KIND, HULL_WHOLE)
+            if load_i64(h + HULL_WITH_MEAN) == 0:
+                # Nothing is kept about all keys.
+                store_i64(parts, ~0)
+                store_i64(parts + 8, ~(load_i64(h + HULL_COUNT) - 1))
+                return -2
+            store_i64(parts, HULL_WHOLE_GROUP)
+            return -1
+        if load_i64(h + HULL_ORDER) == HULL_DISORDER:
             group = HULL_LEFT_GROUP if qx < 0.0 else HULL_RIGHT_GROUP
-        store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
-        store_i64(scratch + _HULL_TIES_PART, group)
-        return 1
+            store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
+            store_i64(parts, group)
+            return -1
     half = HULL_UPPER if qy > 0.0 else HULL_LOWER
     store_i64(scratch + _HULL_TIES_KIND, half)
-    place, tied = hull_search(h, half, qx, abs(qy), scratch + _HULL_TIES_BYTES)
-    store_i64(scratch + _HULL_TIES_PART, _hull_tie_vertex(h, half, place))
-    if not tied:
-        return 1
-    other = hull_place_after(h, half, place)
-    store_i64(scratch + _HULL_TIES_PART + 8, _hull_tie_vertex(h, half, other))
-    edge = load_i32(hull_vertex(h, half, place) + HULL_VERTEX_EDGE)
-    if edge < 0:
-        return 2
-    store_i64(scratch + _HULL_TIES_PART + 16, edge)
-    return 3
+    if load_i64(h + HULL_ORDER) != HULL_DISORDER:
+        return hull_search_ordered(h, keys, qx, qy, parts, scratch + _HULL_TIES_BYTES)
+    return hull_search(h, half, keys, qx, abs(qy), parts, scratch + _HULL_TIES_BYTES)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -141,7 +143,10 @@ def hull_first(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The smallest position among the keys with the highest score, or -1 when there are none. O(log n)."""
     if load_i64(h + HULL_COUNT) == 0:
         return -1
-    parts = _hull_ties(h, qx, qy, scratch)
+    best = _hull_ties(h, keys, qx, qy, scratch)
+    if best >= 0:
+        return best
+    parts = -best
     best = load_i64(h + HULL_COUNT)
     for index in range(parts):
         part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
@@ -154,7 +159,10 @@ def hull_last(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The largest position among the keys with the highest score, or -1 when there are none. O(log n)."""
     if load_i64(h + HULL_COUNT) == 0:
         return -1
-    parts = _hull_ties(h, qx, qy, scratch)
+    best = _hull_ties(h, keys, qx, qy, scratch)
+    if best >= 0:
+        return best
+    parts = -best
     best = -1
     for index in range(parts):
         part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
@@ -244,7 +252,13 @@ def hull_mean(
         for column in range(width):
             store_f64(out + 8 * column, 0.0)
         return 0
-    parts = _hull_ties(h, qx, qy, scratch)
+    only = _hull_ties(h, keys, qx, qy, scratch)
+    if only >= 0:
+        for column in range(width):
+            total = load_element(vals + only * value_stride + column * dtype_bytes(vdtype), vdtype)
+            store_f64(out + 8 * column, 0.0 if total == 0.0 else total)  # not -0.0
+        return 1
+    parts = -only
     count = _hull_ties_count(h, parts, scratch)
     for column in range(width):
         total, rest = _hull_ties_cached_sum(h, parts, column, vals, value_stride, vdtype, scratch)

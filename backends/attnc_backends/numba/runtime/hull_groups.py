@@ -29,6 +29,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.memory import (
+    copy_bytes,
     dtype_bytes,
     load_element,
     load_f64,
@@ -40,13 +41,13 @@ from attnc_backends.numba.runtime.memory import (
 )
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_group(h: int, group: int) -> int:
     """Address of group `group`."""
     return h + load_i64(h + HULL_GROUPS_AT) + group * load_i64(h + HULL_GROUP_BYTES)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_link(h: int, kind: int, position: int) -> int:
     """Address of the int32 link from `position` to the next member of its list of that kind."""
     return h + load_i64(h + HULL_LINKS_AT) + 4 * (kind * load_i64(h + HULL_CAPACITY) + position)
@@ -131,13 +132,32 @@ def hull_group_add(
     for column in range(load_i64(h + HULL_WIDTH)):
         hi, lo = hull_group_sum(h, group, column, vals, value_stride, vdtype)
         v, v_lo = hull_row_sum(position, column, vals, value_stride, vdtype)
-        hi, lo = hull_sum_join(hi, lo, v, v_lo)
+        s, tail = two_sum(hi, v)
+        if lo == 0.0 and tail == 0.0:
+            # As small integers do: the sum is a double. A value that is not finite makes the tail NaN.
+            hi = s
+        else:
+            hi, lo = hull_sum_join(hi, lo, v, v_lo)
         store_f64(g + HULL_GROUP_SUMS + 16 * column, hi)
         store_f64(g + HULL_GROUP_SUMS + 16 * column + 8, lo)
     store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + 1)
     if kind != HULL_WHOLE:
         store_i32(hull_link(h, kind, load_i64(g + HULL_GROUP_TAIL)), position)
         store_i64(g + HULL_GROUP_TAIL, position)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_group_takes(h: int, group: int, position: int) -> bool:
+    """Whether hull_group_add may add `position`, which must be larger than every member."""
+    return position > load_i64(hull_group(h, group) + HULL_GROUP_LAST)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_group_copy(h: int, group: int) -> int:
+    """A fresh group with the same members; its list must exist already in the kind that it is used for."""
+    other = hull_group_new(h, 0)
+    copy_bytes(hull_group(h, other), hull_group(h, group), load_i64(h + HULL_GROUP_BYTES))
+    return other
 
 
 @njit(nogil=True, error_model="numpy")

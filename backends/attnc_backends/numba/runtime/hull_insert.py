@@ -9,76 +9,87 @@ vertex, or one edge with its two ends.
 from numba import njit
 
 from attnc_backends.numba.runtime.exact import orient2
-from attnc_backends.numba.runtime.hull_blocks import (
-    hull_insert_after,
-    hull_locate,
-    hull_place_after,
-    hull_place_before,
-    hull_remove_between,
-    hull_vertex,
-)
 from attnc_backends.numba.runtime.hull_groups import (
     hull_group_add,
     hull_group_drop,
     hull_group_join,
     hull_group_new,
+    hull_group_takes,
 )
 from attnc_backends.numba.runtime.hull_layout import (
-    HULL_POINT_X,
-    HULL_POINT_Y,
-    HULL_VERTEX_EDGE,
-    HULL_VERTEX_GROUP,
-    HULL_VERTEX_POSITION,
+    HULL_CHUNK_COUNT,
+    HULL_CHUNK_LEAF,
+    HULL_CHUNK_X,
+    HULL_FAN,
+    HULL_HALF_BYTES,
+    HULL_LEAF_GROUP,
+    HULL_LEAF_POSITION,
+    HULL_LEAF_X,
+    HULL_LEAF_Y,
+    HULL_ONLY,
+    HULL_ONLY_COUNT,
 )
-from attnc_backends.numba.runtime.memory import (
-    load_f64,
-    load_i32,
-    load_i64,
-    store_i32,
+from attnc_backends.numba.runtime.hull_leaves import (
+    hull_chunk,
+    hull_chunk_leaves,
+    hull_edge_group,
+    hull_entry_refresh,
+    hull_leaf,
+    hull_leaf_shift,
+    hull_locate,
+    hull_note_only,
+    hull_own_group,
+    hull_place_after,
+    hull_place_before,
+    hull_place_last,
+    hull_point,
+    hull_position,
+    hull_replace_between,
+    hull_set_edge_group,
+    hull_set_own_group,
+    hull_top,
+    hull_top_at_most,
+    hull_top_count,
 )
+from attnc_backends.numba.runtime.lanes import count_at_most
+from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, store_f64, store_i32
 
 
 @njit(nogil=True, error_model="numpy")
 def _hull_join_vertex(
-    h: int, half: int, edge: int, vertex: int, vals: int, value_stride: int, vdtype: int
+    h: int, half: int, edge: int, group: int, position: int, vals: int, value_stride: int, vdtype: int
 ) -> int:
-    """Put the keys at `vertex`, about to go, inside an edge with group `edge` (-1: empty); its group."""
-    group = load_i32(vertex + HULL_VERTEX_GROUP)
+    """Put a vertex, its own group and first position given, inside edge group `edge` (-1: empty)."""
     if edge < 0:
-        return group if group >= 0 else hull_group_new(h, load_i64(vertex + HULL_VERTEX_POSITION))
+        return group if group >= 0 else hull_group_new(h, position)
     if group < 0:
-        group = hull_group_new(h, load_i64(vertex + HULL_VERTEX_POSITION))
+        if hull_group_takes(h, edge, position):
+            hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
+            return edge
+        group = hull_group_new(h, position)
     hull_group_join(h, edge, group, half, vals, value_stride, vdtype)
     return edge
 
 
-@njit(nogil=True, error_model="numpy")
-def _hull_drop_vertex(h: int, vertex: int) -> None:
-    """Give up the groups of a covered vertex and of the edge to its right."""
-    hull_group_drop(h, load_i32(vertex + HULL_VERTEX_GROUP))
-    hull_group_drop(h, load_i32(vertex + HULL_VERTEX_EDGE))
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _hull_leaf_turn(leaf: int, first: int, x: float, y: float, scratch: int) -> int:
+    """Sign of the turn from vertices `first` and first + 1 of a leaf to the point."""
+    at = leaf + HULL_LEAF_X + 8 * first
+    ax = load_f64(at)
+    bx = load_f64(at + 8)
+    at += HULL_LEAF_Y - HULL_LEAF_X
+    return orient2(ax, load_f64(at), bx, load_f64(at + 8), x, y, scratch)
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_turn(h: int, half: int, left: int, right: int, x: float, y: float, scratch: int) -> int:
-    """Side of (x, y) from the directed line through the vertices at two places: 1 above, 0 on, -1 below."""
-    a = hull_vertex(h, half, left)
-    b = hull_vertex(h, half, right)
-    return orient2(
-        load_f64(a + HULL_POINT_X),
-        load_f64(a + HULL_POINT_Y),
-        load_f64(b + HULL_POINT_X),
-        load_f64(b + HULL_POINT_Y),
-        x,
-        y,
-        scratch,
-    )
-
-
-@njit(nogil=True, error_model="numpy")
-def hull_insert(
+def _hull_insert_in_leaf(
     h: int,
     half: int,
+    leaf: int,
+    count_at: int,
+    right: int,
+    is_first: bool,
+    is_last: bool,
     x: float,
     y: float,
     position: int,
@@ -86,39 +97,176 @@ def hull_insert(
     value_stride: int,
     vdtype: int,
     scratch: int,
-) -> None:
-    """Insert key (x, y), the newest, into a half. `scratch` is ACC_BYTES of memory.
+) -> int:
+    """hull_insert where one leaf is all it takes; -1, and nothing done, where it is not.
 
-    O(log n) to find its place and O(block) to insert it; each vertex that it covers is removed once ever.
+    `right` is the number of vertices whose x is at most `x`. Returns 1 when the leaf's first vertex is new.
     """
-    left = hull_locate(h, half, x)
-    right = hull_place_after(h, half, left)
-    if left >= 0 and load_f64(hull_vertex(h, half, left) + HULL_POINT_X) == x:
-        vertex = hull_vertex(h, half, left)
-        top = load_f64(vertex + HULL_POINT_Y)
-        if y < top:
-            return  # below a key of its own column
-        if y == top:
-            group = load_i32(vertex + HULL_VERTEX_GROUP)
+    count = load_i32(count_at)
+    left = right - 1
+    if (left < 0 and not is_first) or (right == count and not is_last):
+        return -1
+    if left >= 0:
+        if load_f64(leaf + HULL_LEAF_X + 8 * left) == x:
+            top = load_f64(leaf + HULL_LEAF_Y + 8 * left)
+            if y < top:
+                return 0  # below a key of its own column
+            if y > top:
+                return -1
+            at = leaf + HULL_LEAF_GROUP + 8 * left
+            group = load_i32(at)
             if group < 0:
-                group = hull_group_new(h, load_i64(vertex + HULL_VERTEX_POSITION))
-                store_i32(vertex + HULL_VERTEX_GROUP, group)
+                group = hull_group_new(h, load_i32(leaf + HULL_LEAF_POSITION + 4 * left))
+                store_i32(at, group)
             hull_group_add(h, group, half, position, vals, value_stride, vdtype)
-            return
-        _hull_drop_vertex(h, vertex)
-        left = hull_place_before(h, half, left)
-    elif left >= 0 and right >= 0:
-        side = _hull_turn(h, half, left, right, x, y, scratch)
-        if side < 0:
-            return
-        if side == 0:
-            vertex = hull_vertex(h, half, left)
-            edge = load_i32(vertex + HULL_VERTEX_EDGE)
-            if edge < 0:
-                store_i32(vertex + HULL_VERTEX_EDGE, hull_group_new(h, position))
-            else:
-                hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
-            return
+            return 0
+        if right < count:
+            side = _hull_leaf_turn(leaf, left, x, y, scratch)
+            if side < 0:
+                return 0
+            if side == 0:
+                at = leaf + HULL_LEAF_GROUP + 8 * left + 4
+                edge = load_i32(at)
+                if edge < 0:
+                    store_i32(at, hull_group_new(h, position))
+                else:
+                    hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
+                return 0
+    # Look how far the key covers before anything is changed.
+    low = left
+    left_side = -1
+    while low >= 0:
+        if low == 0:
+            if not is_first:
+                return -1
+            break
+        side = _hull_leaf_turn(leaf, low - 1, x, y, scratch)
+        if side <= 0:
+            left_side = side
+            break
+        low -= 1
+    high = right
+    right_side = -1
+    while high < count:
+        if high == count - 1:
+            if not is_last:
+                return -1
+            break
+        side = _hull_leaf_turn(leaf, high, x, y, scratch)
+        if side <= 0:
+            right_side = side
+            break
+        high += 1
+    at = low if left_side == 0 else low + 1
+    rest = high + 1 if right_side == 0 else high
+    if at + 1 + count - rest > HULL_FAN:
+        return -1
+    groups = leaf + HULL_LEAF_GROUP
+    for covered in range(low + 1, high):
+        hull_group_drop(h, load_i32(groups + 8 * covered))
+        hull_group_drop(h, load_i32(groups + 8 * covered + 4))
+    if low >= 0:
+        edge = -1
+        if left_side == 0:
+            edge = _hull_join_vertex(
+                h,
+                half,
+                load_i32(groups + 8 * low - 4),
+                load_i32(groups + 8 * low),
+                load_i32(leaf + HULL_LEAF_POSITION + 4 * low),
+                vals,
+                value_stride,
+                vdtype,
+            )
+        hull_group_drop(h, load_i32(groups + 8 * low + 4))
+        store_i32(groups + 8 * at - 4, edge)
+    edge = -1
+    if right_side == 0:
+        edge = _hull_join_vertex(
+            h,
+            half,
+            load_i32(groups + 8 * high + 4),
+            load_i32(groups + 8 * high),
+            load_i32(leaf + HULL_LEAF_POSITION + 4 * high),
+            vals,
+            value_stride,
+            vdtype,
+        )
+    if rest != at + 1:
+        if rest < count:
+            hull_leaf_shift(leaf, at + 1, rest, count, leaf)
+        store_i32(count_at, count + at + 1 - rest)
+    store_f64(leaf + HULL_LEAF_X + 8 * at, x)
+    store_f64(leaf + HULL_LEAF_Y + 8 * at, y)
+    store_i32(leaf + HULL_LEAF_POSITION + 4 * at, position)
+    store_i32(groups + 8 * at, -1)
+    store_i32(groups + 8 * at + 4, edge)
+    return 1 if at == 0 else 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_drop_vertex(h: int, half: int, place: int) -> None:
+    """Give up the groups of a covered vertex and of the edge to its right."""
+    hull_group_drop(h, hull_own_group(h, half, place))
+    hull_group_drop(h, hull_edge_group(h, half, place))
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_turn(
+    h: int, half: int, keys: int, first: int, second: int, x: float, y: float, scratch: int
+) -> int:
+    """Sign of the turn from the vertices at two places to the point: 1 above their line, 0 on it."""
+    ax, ay = hull_point(h, half, keys, first)
+    bx, by = hull_point(h, half, keys, second)
+    return orient2(ax, ay, bx, by, x, y, scratch)
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_insert_across(
+    h: int,
+    half: int,
+    keys: int,
+    x: float,
+    y: float,
+    position: int,
+    newest_right: bool,
+    vals: int,
+    value_stride: int,
+    vdtype: int,
+    scratch: int,
+) -> None:
+    """hull_insert in general, over leaves of any kind."""
+    if newest_right:
+        left = hull_place_last(h, half)
+        right = -1
+    else:
+        left = hull_locate(h, half, keys, x)
+        right = hull_place_after(h, half, left)
+        if left >= 0:
+            left_x, top = hull_point(h, half, keys, left)
+            if left_x == x:
+                if y < top:
+                    return  # below a key of its own column
+                if y == top:
+                    group = hull_own_group(h, half, left)
+                    if group < 0:
+                        group = hull_group_new(h, hull_position(h, half, left))
+                        hull_set_own_group(h, half, keys, left, group)
+                    hull_group_add(h, group, half, position, vals, value_stride, vdtype)
+                    return
+                _hull_drop_vertex(h, half, left)
+                left = hull_place_before(h, half, left)
+            elif right >= 0:
+                side = _hull_turn(h, half, keys, left, right, x, y, scratch)
+                if side < 0:
+                    return
+                if side == 0:
+                    edge = hull_edge_group(h, half, left)
+                    if edge < 0:
+                        hull_set_edge_group(h, half, keys, left, hull_group_new(h, position))
+                    else:
+                        hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
+                    return
 
     # The key is a vertex. Walk left over the vertices that it covers; one on the line joins the new edge,
     # and beyond it the chain turns strictly again, so the walk is over.
@@ -127,23 +275,26 @@ def hull_insert(
         before = hull_place_before(h, half, left)
         if before < 0:
             break
-        side = _hull_turn(h, half, before, left, x, y, scratch)
+        side = _hull_turn(h, half, keys, before, left, x, y, scratch)
         if side < 0:
             break
-        vertex = hull_vertex(h, half, left)
         if side == 0:
-            edge = load_i32(hull_vertex(h, half, before) + HULL_VERTEX_EDGE)
-            edge = _hull_join_vertex(h, half, edge, vertex, vals, value_stride, vdtype)
-            hull_group_drop(h, load_i32(vertex + HULL_VERTEX_EDGE))
+            edge = hull_edge_group(h, half, before)
+            group = hull_own_group(h, half, left)
+            edge = _hull_join_vertex(
+                h, half, edge, group, hull_position(h, half, left), vals, value_stride, vdtype
+            )
+            hull_group_drop(h, hull_edge_group(h, half, left))
             left = before
             break
-        _hull_drop_vertex(h, vertex)
+        _hull_drop_vertex(h, half, left)
         left = before
     if left >= 0:
-        vertex = hull_vertex(h, half, left)
-        if edge < 0:
-            hull_group_drop(h, load_i32(vertex + HULL_VERTEX_EDGE))
-        store_i32(vertex + HULL_VERTEX_EDGE, edge)
+        old = hull_edge_group(h, half, left)
+        if old != edge:
+            if edge < 0:
+                hull_group_drop(h, old)
+            hull_set_edge_group(h, half, keys, left, edge)
 
     # The same to the right; here the new edge belongs to the new vertex.
     edge = -1
@@ -152,15 +303,91 @@ def hull_insert(
         if after < 0:
             break
         # The line from `right` to `after` seen from the key: above it the key covers `right`.
-        side = _hull_turn(h, half, right, after, x, y, scratch)
+        side = _hull_turn(h, half, keys, right, after, x, y, scratch)
         if side < 0:
             break
-        vertex = hull_vertex(h, half, right)
-        right = after
         if side == 0:
-            edge = load_i32(vertex + HULL_VERTEX_EDGE)
-            edge = _hull_join_vertex(h, half, edge, vertex, vals, value_stride, vdtype)
+            edge = hull_edge_group(h, half, right)
+            group = hull_own_group(h, half, right)
+            edge = _hull_join_vertex(
+                h, half, edge, group, hull_position(h, half, right), vals, value_stride, vdtype
+            )
+            right = after
             break
-        _hull_drop_vertex(h, vertex)
-    hull_remove_between(h, half, left, right)
-    hull_insert_after(h, half, left, x, y, position, edge)
+        _hull_drop_vertex(h, half, right)
+        right = after
+    hull_replace_between(h, half, keys, left, right, x, y, position, edge)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def hull_insert(
+    h: int,
+    half: int,
+    keys: int,
+    x: float,
+    y: float,
+    position: int,
+    newest_right: bool,
+    vals: int,
+    value_stride: int,
+    vdtype: int,
+    scratch: int,
+) -> None:
+    """Insert key (x, y), the newest, into a half. `scratch` is ACC_BYTES of memory.
+
+    `newest_right` says that x is larger than that of every other key. O(log n) to find its place and O(leaf)
+    to insert it; each vertex that it covers is removed once ever.
+    """
+    only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
+    is_first = True
+    is_last = True
+    if only != 0:
+        leaf = h + only
+        count_at = h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT)
+    else:
+        tops = hull_top_count(h, half)
+        top = 0
+        if newest_right:
+            top = tops - 1
+        elif tops > 1:
+            top = max(hull_top_at_most(hull_top(h, half), tops, x) - 1, 0)
+        chunk = hull_chunk(h, half, top)
+        leaves = hull_chunk_leaves(h, half, top)
+        entry = 0
+        if newest_right:
+            entry = leaves - 1
+        elif leaves > 1:
+            entry = max(count_at_most(chunk + HULL_CHUNK_X, leaves, x) - 1, 0)
+        number = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
+        leaf = 0
+        if number >= 0:
+            leaf = hull_leaf(h, number)
+        count_at = chunk + HULL_CHUNK_COUNT + 4 * entry
+        is_first = top == 0 and entry == 0
+        is_last = top == tops - 1 and entry == leaves - 1
+    if leaf != 0:
+        right = load_i32(count_at)
+        if not newest_right:
+            right = count_at_most(leaf + HULL_LEAF_X, right, x)
+        done = _hull_insert_in_leaf(
+            h,
+            half,
+            leaf,
+            count_at,
+            right,
+            is_first,
+            is_last,
+            x,
+            y,
+            position,
+            vals,
+            value_stride,
+            vdtype,
+            scratch,
+        )
+        if done >= 0:
+            if done > 0:
+                hull_entry_refresh(h, half, keys, 0)
+            return
+    _hull_insert_across(h, half, keys, x, y, position, newest_right, vals, value_stride, vdtype, scratch)
+    hull_note_only(h, half)

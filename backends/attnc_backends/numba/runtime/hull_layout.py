@@ -1,14 +1,17 @@
-"""Where everything lies inside a hull region: header, directories, blocks, groups, next-links.
+"""Where everything lies inside a hull region: header, tops, chunks, leaves, groups, next-links.
 
 A region is one run of bytes that refers to itself only by offsets and indices, so it may be copied, moved or
 written to disk as it is. Sections are sized by capacity; what a structure has not used yet is never touched.
 
-    header       counts, extremes, section offsets
-    directories  one per half: a sorted array of entries (x and y of the block's first vertex, block, count)
-    blocks       HULL_BLOCK vertex records each, shared by both halves
+    header       counts, extremes, section offsets, one record per half
+    tops         one per half: the chunks in order
+    chunks       up to HULL_FAN leaves each, in order; shared by both halves, as leaves are
+    leaves       up to HULL_FAN vertices each
     groups       aggregates of tied keys; the first three are the two end columns and all keys
     next-links   with means only: one int32 per position and list kind
 """
+
+import math
 
 from numba import njit
 
@@ -19,7 +22,7 @@ from attnc_backends.numba.runtime.memory import (
     store_i64,
 )
 
-# Positions, groups and blocks are int32 where they are stored in bulk.
+# Positions, groups, chunks and leaves are int32 where they are stored in bulk.
 HULL_MAX_CAPACITY = (1 << 31) - 64
 
 # The two halves. The lower one stores its keys with y negated and is then an upper hull too. The numbers
@@ -36,38 +39,64 @@ HULL_CAPACITY = 8
 HULL_WIDTH = 16
 HULL_WITH_MEAN = 24
 HULL_GROUP_BYTES = 32
-HULL_EXTREME = 40  # three doubles, one per fixed group
-HULL_GROUPS_USED = 64
-HULL_GROUPS_FREE = 72
-HULL_BLOCKS_USED = 80
-HULL_BLOCKS_FREE = 88
-HULL_BLOCKS_AT = 96
-HULL_GROUPS_AT = 104
-HULL_LINKS_AT = 112
-HULL_DIRECTORY_AT = 120  # two: upper, lower
-HULL_DIRECTORY_COUNT = 136  # two: upper, lower
-HULL_HEADER_BYTES = 152
+HULL_EXTREME = 40  # two doubles, one per end column: the largest -x and the largest x
+HULL_GROUPS_USED = 56
+HULL_GROUPS_FREE = 64
+HULL_LEAVES_USED = 72
+HULL_LEAVES_FREE = 80
+HULL_CHUNKS_USED = 88
+HULL_CHUNKS_FREE = 96
+HULL_LEAVES_AT = 104
+HULL_CHUNKS_AT = 112
+HULL_GROUPS_AT = 120
+HULL_LINKS_AT = 128
 
-HULL_BLOCK_SHIFT = 7
-HULL_BLOCK = 1 << HULL_BLOCK_SHIFT
-HULL_BLOCK_MASK = HULL_BLOCK - 1
+# The record of a half: where its top lies, how many chunks it has, how many fit. When the half is a single
+# leaf with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count, else 0.
+HULL_HALF = 136
+HULL_HALF_BYTES = 40
+HULL_TOP_AT = HULL_HALF
+HULL_TOP_COUNT = HULL_HALF + 8
+HULL_TOP_CAPACITY = HULL_HALF + 16
+HULL_ONLY = HULL_HALF + 24
+HULL_ONLY_COUNT = HULL_HALF + 32
 
-# Vertices and directory entries both begin with a point.
-HULL_POINT_X = 0
-HULL_POINT_Y = 8
+# While the keys are ordered (hull_ordered): how they turn, the last position before the line at their end,
+# and the group of those inside that line (-1: none).
+HULL_ORDER = HULL_HALF + 2 * HULL_HALF_BYTES
+HULL_ORDER_STRICT = HULL_ORDER + 8
+HULL_ORDER_RUN = HULL_ORDER + 16
+HULL_HEADER_BYTES = 256
 
-# A vertex: its point, the first position there, the group of keys that coincide with it (-1: none besides
-# that position) and the group of keys strictly inside the edge to the next vertex (-1: none).
-HULL_VERTEX_POSITION = 16
-HULL_VERTEX_GROUP = 24
-HULL_VERTEX_EDGE = 28
-HULL_VERTEX_BYTES = 32
-HULL_BLOCK_BYTES = HULL_BLOCK * HULL_VERTEX_BYTES
+HULL_DISORDER = 0
+HULL_ORDER_LINE = 1  # on one line so far
+HULL_ORDER_TURNS = 2  # plus the half that all keys are on
 
-# A directory entry: the point of its block's first vertex, the block and its count of vertices.
-HULL_ENTRY_BLOCK = 16
-HULL_ENTRY_COUNT = 20
-HULL_ENTRY_BYTES = 24
+HULL_FAN_SHIFT = 6
+HULL_FAN = 1 << HULL_FAN_SHIFT
+HULL_FAN_MASK = HULL_FAN - 1
+
+# A leaf: columns of HULL_FAN entries. Per vertex its point, the first position there, the group of keys that
+# coincide with it (-1: none besides that position) and the group of keys strictly inside the edge to the
+# next vertex (-1: none).
+HULL_LEAF_X = 0
+HULL_LEAF_Y = 8 * HULL_FAN
+HULL_LEAF_POSITION = 16 * HULL_FAN
+HULL_LEAF_GROUP = 20 * HULL_FAN  # group and edge alternate
+HULL_LEAF_BYTES = 28 * HULL_FAN
+
+# A chunk: columns, too. Per leaf the x of its first vertex, a hint: the rounded slope of the edge that leads
+# to that vertex from the leaf before, the leaf, and its count of vertices. Leaf ~p stands for the vertices
+# that are the positions from p on, which needs no memory: they are read where the keys lie.
+HULL_CHUNK_X = 0
+HULL_CHUNK_SLOPE = 8 * HULL_FAN
+HULL_CHUNK_LEAF = 16 * HULL_FAN
+HULL_CHUNK_COUNT = 20 * HULL_FAN
+HULL_CHUNK_BYTES = 24 * HULL_FAN
+
+# A top: columns of as many entries as there may be chunks; x and slope of the first leaf, the chunk, and its
+# count of leaves.
+HULL_TOP_ENTRY_BYTES = 24
 
 # A group: first and last position; with means also the count, the ends of the linked list and, per value
 # column, the sum as two doubles.
@@ -88,16 +117,29 @@ HULL_FIXED_GROUPS = 3
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_half_blocks(capacity: int) -> int:
-    """The most blocks that one half can hold live at a time.
+def _hull_half_leaves(capacity: int) -> int:
+    """The most leaves that one half can hold live at a time.
 
-    A block is made by splitting a full one evenly, or by starting a new end block beside a full one. Let
-    T = 64 * blocks + (vertices beyond 64 in each block) + (up to 64 vertices of the first block, and of the
-    last). With one block T <= 256. With more, an insertion raises T by at most 1, a new block leaves it
-    unchanged or lower and so does a removal, a freed end block included. Each position is inserted at most
-    once in a half, so 64 * blocks <= T <= capacity + 256.
+    A leaf is made by splitting a full one evenly, or by starting a new end leaf beside a full one. Let
+    T = 32 * leaves + (vertices beyond 32 in each leaf) + (up to 32 vertices of the first leaf, and of the
+    last). With one leaf T <= 128. With more, an insertion raises T by at most 1, a new leaf leaves it
+    unchanged or lower and so does a removal, a freed end leaf included. Each position is inserted at most
+    once in a half, so 32 * leaves <= T <= capacity + 128.
     """
-    return min(capacity, capacity // 64 + 8)
+    return min(capacity, capacity // 32 + 8)
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_half_chunks(capacity: int) -> int:
+    """More chunks than one half can hold live at a time: they split as leaves do, so a quarter would do."""
+    leaves = _hull_half_leaves(capacity)
+    return min(leaves, leaves // 8 + 16)
+
+
+@njit(nogil=True, error_model="numpy")
+def _hull_lines(size: int) -> int:
+    """`size` rounded up to whole cache lines."""
+    return (size + 63) & -64
 
 
 @njit(nogil=True, error_model="numpy")
@@ -124,9 +166,10 @@ def hull_bytes(capacity: int, dv: int, with_mean: int) -> int:
     """
     if capacity < 0 or capacity > HULL_MAX_CAPACITY or dv < 0:
         return -1
-    blocks = 2 * _hull_half_blocks(capacity)
-    size = HULL_HEADER_BYTES + blocks * (HULL_ENTRY_BYTES + HULL_BLOCK_BYTES)
-    size += _hull_group_capacity(capacity) * _hull_group_bytes(dv, with_mean)
+    size = HULL_HEADER_BYTES + 2 * _hull_lines((_hull_half_chunks(capacity) + 8) * HULL_TOP_ENTRY_BYTES)
+    size += 2 * _hull_half_chunks(capacity) * HULL_CHUNK_BYTES
+    size += 2 * _hull_half_leaves(capacity) * HULL_LEAF_BYTES
+    size += _hull_lines(_hull_group_capacity(capacity) * _hull_group_bytes(dv, with_mean))
     if with_mean != 0:
         size += 4 * HULL_LINK_KINDS * capacity
     return size
@@ -140,31 +183,39 @@ def hull_init(h: int, capacity: int, dv: int, with_mean: int) -> int:
     """
     if hull_bytes(capacity, dv, with_mean) < 0:
         return 1
-    half_blocks = _hull_half_blocks(capacity)
     group_bytes = _hull_group_bytes(dv, with_mean)
-    upper_at = HULL_HEADER_BYTES
-    lower_at = upper_at + half_blocks * HULL_ENTRY_BYTES
-    blocks_at = lower_at + half_blocks * HULL_ENTRY_BYTES
-    groups_at = blocks_at + 2 * half_blocks * HULL_BLOCK_BYTES
-    links_at = groups_at + _hull_group_capacity(capacity) * group_bytes
+    tops = _hull_half_chunks(capacity) + 8  # eight at a time are read
+    chunks_at = HULL_HEADER_BYTES + 2 * _hull_lines(tops * HULL_TOP_ENTRY_BYTES)
+    leaves_at = chunks_at + 2 * _hull_half_chunks(capacity) * HULL_CHUNK_BYTES
+    groups_at = leaves_at + 2 * _hull_half_leaves(capacity) * HULL_LEAF_BYTES
+    links_at = groups_at + _hull_lines(_hull_group_capacity(capacity) * group_bytes)
     store_i64(h + HULL_COUNT, 0)
     store_i64(h + HULL_CAPACITY, capacity)
     store_i64(h + HULL_WIDTH, dv)
     store_i64(h + HULL_WITH_MEAN, 1 if with_mean != 0 else 0)
     store_i64(h + HULL_GROUP_BYTES, group_bytes)
-    for group in range(HULL_FIXED_GROUPS):
-        store_f64(h + HULL_EXTREME + 8 * group, 0.0)
+    store_f64(h + HULL_EXTREME, -math.inf)
+    store_f64(h + HULL_EXTREME + 8, -math.inf)
     store_i64(h + HULL_GROUPS_USED, HULL_FIXED_GROUPS)
     store_i64(h + HULL_GROUPS_FREE, -1)
-    store_i64(h + HULL_BLOCKS_USED, 0)
-    store_i64(h + HULL_BLOCKS_FREE, -1)
-    store_i64(h + HULL_BLOCKS_AT, blocks_at)
+    store_i64(h + HULL_LEAVES_USED, 0)
+    store_i64(h + HULL_LEAVES_FREE, -1)
+    store_i64(h + HULL_CHUNKS_USED, 0)
+    store_i64(h + HULL_CHUNKS_FREE, -1)
+    store_i64(h + HULL_LEAVES_AT, leaves_at)
+    store_i64(h + HULL_CHUNKS_AT, chunks_at)
     store_i64(h + HULL_GROUPS_AT, groups_at)
     store_i64(h + HULL_LINKS_AT, links_at)
-    store_i64(h + HULL_DIRECTORY_AT, upper_at)
-    store_i64(h + HULL_DIRECTORY_AT + 8, lower_at)
-    store_i64(h + HULL_DIRECTORY_COUNT, 0)
-    store_i64(h + HULL_DIRECTORY_COUNT + 8, 0)
+    store_i64(h + HULL_ORDER, HULL_ORDER_LINE)
+    store_i64(h + HULL_ORDER_STRICT, 0)
+    store_i64(h + HULL_ORDER_RUN, -1)
+    for half in range(2):
+        at = h + half * HULL_HALF_BYTES
+        store_i64(at + HULL_TOP_AT, HULL_HEADER_BYTES + half * _hull_lines(tops * HULL_TOP_ENTRY_BYTES))
+        store_i64(at + HULL_TOP_COUNT, 0)
+        store_i64(at + HULL_TOP_CAPACITY, tops)
+        store_i64(at + HULL_ONLY, 0)
+        store_i64(at + HULL_ONLY_COUNT, 0)
     return 0
 
 
@@ -179,18 +230,32 @@ def hull_move(src: int, dst: int, new_capacity: int) -> int:
     with_mean = load_i64(src + HULL_WITH_MEAN)
     if new_capacity < count or hull_init(dst, new_capacity, load_i64(src + HULL_WIDTH), with_mean) != 0:
         return 1
-    # Lists of used blocks and groups never outgrow the count, so they fit even a tight region.
-    for field in (HULL_COUNT, HULL_GROUPS_USED, HULL_GROUPS_FREE):
-        copy_bytes(dst + field, src + field, 8)
-    for field in (HULL_BLOCKS_USED, HULL_BLOCKS_FREE, HULL_DIRECTORY_COUNT, HULL_DIRECTORY_COUNT + 8):
-        copy_bytes(dst + field, src + field, 8)
-    copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, 8 * HULL_FIXED_GROUPS)
+    # Lists of used leaves, chunks and groups never outgrow the count, so they fit even a tight region.
+    copy_bytes(dst + HULL_COUNT, src + HULL_COUNT, 8)
+    copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, HULL_LEAVES_AT - HULL_EXTREME)
+    copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, 24)
     for half in range(2):
-        at = HULL_DIRECTORY_AT + 8 * half
-        entries = load_i64(src + HULL_DIRECTORY_COUNT + 8 * half)
-        copy_bytes(dst + load_i64(dst + at), src + load_i64(src + at), entries * HULL_ENTRY_BYTES)
-    blocks = load_i64(src + HULL_BLOCKS_USED) * HULL_BLOCK_BYTES
-    copy_bytes(dst + load_i64(dst + HULL_BLOCKS_AT), src + load_i64(src + HULL_BLOCKS_AT), blocks)
+        src_half = src + half * HULL_HALF_BYTES
+        dst_half = dst + half * HULL_HALF_BYTES
+        copy_bytes(dst_half + HULL_TOP_COUNT, src_half + HULL_TOP_COUNT, 8)
+        if load_i64(src_half + HULL_ONLY) != 0:
+            leaf = load_i64(src_half + HULL_ONLY) - load_i64(src + HULL_LEAVES_AT)
+            leaf_count = load_i64(src_half + HULL_ONLY_COUNT) - load_i64(src + HULL_CHUNKS_AT)
+            store_i64(dst_half + HULL_ONLY, leaf + load_i64(dst + HULL_LEAVES_AT))
+            store_i64(dst_half + HULL_ONLY_COUNT, leaf_count + load_i64(dst + HULL_CHUNKS_AT))
+        tops = load_i64(src_half + HULL_TOP_COUNT)
+        src_top = src + load_i64(src_half + HULL_TOP_AT)
+        dst_top = dst + load_i64(dst_half + HULL_TOP_AT)
+        src_tops = load_i64(src_half + HULL_TOP_CAPACITY)
+        dst_tops = load_i64(dst_half + HULL_TOP_CAPACITY)
+        copy_bytes(dst_top, src_top, 8 * tops)
+        copy_bytes(dst_top + 8 * dst_tops, src_top + 8 * src_tops, 8 * tops)
+        copy_bytes(dst_top + 16 * dst_tops, src_top + 16 * src_tops, 4 * tops)
+        copy_bytes(dst_top + 20 * dst_tops, src_top + 20 * src_tops, 4 * tops)
+    chunks = load_i64(src + HULL_CHUNKS_USED) * HULL_CHUNK_BYTES
+    copy_bytes(dst + load_i64(dst + HULL_CHUNKS_AT), src + load_i64(src + HULL_CHUNKS_AT), chunks)
+    leaves = load_i64(src + HULL_LEAVES_USED) * HULL_LEAF_BYTES
+    copy_bytes(dst + load_i64(dst + HULL_LEAVES_AT), src + load_i64(src + HULL_LEAVES_AT), leaves)
     groups = load_i64(src + HULL_GROUPS_USED) * load_i64(src + HULL_GROUP_BYTES)
     copy_bytes(dst + load_i64(dst + HULL_GROUPS_AT), src + load_i64(src + HULL_GROUPS_AT), groups)
     if with_mean != 0:

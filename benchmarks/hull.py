@@ -1,0 +1,430 @@
+"""The hull against the textbook structure: one append and one query per step, values fetched.
+
+    python benchmarks/hull.py [--full] [--sizes N ...] [--real key_streams.npz] [--json FILE] [--plot DIR]
+
+Both step the same streams, ours in one compiled loop over steps and heads. Results are checked before
+anything is timed: on generic keys both must name the same winners, or ours the better one; where keys tie,
+the textbook structure makes no promise, so ours is checked against a scan in rational arithmetic on a
+prefix, and only so. Times are medians of alternating runs; trust the ratios. The process is pinned to one
+core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from attnc_backends.numba.memory import address_of
+from attnc_backends.numba.runtime.hull import hull_append, hull_last, hull_mean, hull_scratch_bytes
+from attnc_backends.numba.runtime.hull_layout import (
+    HULL_CHUNK_BYTES,
+    HULL_CHUNKS_USED,
+    HULL_LEAF_BYTES,
+    HULL_LEAVES_USED,
+    hull_bytes,
+    hull_init,
+)
+from attnc_backends.numba.runtime.memory import DT_F64, load_f64, load_i64, store_f64, store_i64
+
+WIDTH = 2
+MEAN, LATEST = 0, 1
+
+
+@njit(nogil=True, error_model="numpy")
+def attnc_steps(heads, steps, keys, queries, values, out, best, regions, stride, ties, scratch):
+    """The loop of `textbook_steps`. `best`, when given, gets winners, or minus the number tied."""
+    row = 8 * WIDTH
+    for j in range(steps):
+        for head in range(heads):
+            hull = regions + head * stride
+            own_keys, own_values = keys + 16 * head * steps, values + row * head * steps
+            hull_append(hull, own_keys, own_values, row, DT_F64, scratch)
+            query = queries + 16 * (head * steps + j)
+            qx, qy = load_f64(query), load_f64(query + 8)
+            to = out + row * head
+            if load_i64(ties + 8 * head) == LATEST:
+                winner = hull_last(hull, own_keys, qx, qy, scratch)
+                for c in range(WIDTH):
+                    store_f64(to + 8 * c, load_f64(own_values + row * winner + 8 * c))
+            else:
+                winner = -hull_mean(hull, own_keys, own_values, row, DT_F64, qx, qy, to, scratch)
+            if best != 0:
+                store_i64(best + 8 * (head * steps + j), winner)
+
+
+@dataclass
+class Streams:
+    """Streams side by side: keys, queries and values are [head, step, 2]."""
+
+    keys: np.ndarray
+    queries: np.ndarray
+    values: np.ndarray
+    ties: np.ndarray
+
+
+class Textbook:
+    """`textbook.cpp`, compiled here and now."""
+
+    def __init__(self) -> None:
+        source = Path(__file__).with_name("textbook.cpp")
+        self.folder = tempfile.TemporaryDirectory()
+        library = Path(self.folder.name) / "textbook.so"
+        command = [
+            "g++",
+            "-O3",
+            "-march=native",
+            "-std=c++17",
+            "-shared",
+            "-fPIC",
+            str(source),
+            "-o",
+            str(library),
+        ]
+        subprocess.run(command, check=True)
+        self.steps = ctypes.CDLL(str(library)).textbook_steps
+        i64, pointer = ctypes.c_int64, ctypes.c_void_p
+        self.steps.argtypes = [i64, i64, pointer, pointer, pointer, i64, pointer, pointer]
+        self.steps.restype = i64
+
+    def run(self, s: Streams, best: np.ndarray | None = None) -> tuple[float, int]:
+        """Nanoseconds per step and head, and lines held at the end."""
+        heads, steps, _ = s.keys.shape
+        out = np.zeros((heads, WIDTH))
+        to = address_of(best) if best is not None else None
+        start = time.perf_counter_ns()
+        lines = self.steps(
+            heads,
+            steps,
+            address_of(s.keys),
+            address_of(s.queries),
+            address_of(s.values),
+            WIDTH,
+            address_of(out),
+            to,
+        )
+        return (time.perf_counter_ns() - start) / (heads * steps), lines
+
+
+class Ours:
+    """Hulls of all heads in one block of memory."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def run(self, s: Streams, best: np.ndarray | None = None) -> float:
+        """Nanoseconds per step and head. Memory is fresh each time, as the textbook's is."""
+        heads, steps, _ = s.keys.shape
+        stride = -(-hull_bytes(steps, WIDTH, int(MEAN in s.ties)) // 64) * 64
+        memory = np.empty(stride * heads + 64, np.uint8)
+        base = -(-address_of(memory) // 64) * 64
+        for head in range(heads):
+            hull_init(base + head * stride, steps, WIDTH, int(s.ties[head] == MEAN))
+        out = np.zeros((heads, WIDTH))
+        scratch = np.empty(hull_scratch_bytes(WIDTH), np.uint8)
+        to = address_of(best) if best is not None else 0
+        start = time.perf_counter_ns()
+        attnc_steps(
+            heads, steps, address_of(s.keys), address_of(s.queries), address_of(s.values), address_of(out),
+            to, base, stride, address_of(s.ties), address_of(scratch),
+        )  # fmt: skip
+        spent = (time.perf_counter_ns() - start) / (heads * steps)
+        self.bytes = sum(
+            load_i64(base + head * stride + HULL_LEAVES_USED) * HULL_LEAF_BYTES
+            + load_i64(base + head * stride + HULL_CHUNKS_USED) * HULL_CHUNK_BYTES
+            for head in range(heads)
+        )
+        return spent
+
+
+# --- streams ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Family:
+    """A family of streams; the ratio it must reach, and whether ties make the textbook structure unreliable."""
+
+    name: str
+    target: float
+    ties: bool = False
+
+
+FAMILIES = (
+    Family("positions, random queries", 15),
+    Family("positions, slow queries", 15),
+    Family("parabola, random order", 3),
+    Family("circle, random order", 3),
+    Family("addresses, rewritten", 3),
+    Family("gaussian", 1),
+    Family("all equal", 1, ties=True),
+    Family("line, in order", 1, ties=True),
+    Family("line, shuffled", 1, ties=True),
+)
+
+
+def parabola(t: np.ndarray) -> np.ndarray:
+    return np.stack([2 * t, -t * t], -1)
+
+
+def stream(name: str, n: int, rng: np.random.Generator) -> Streams:
+    """The keys, queries and values of one family."""
+    t = np.arange(n, dtype=np.float64)
+    upward = rng.standard_normal((n, 2))
+    if name.startswith("positions"):
+        keys = parabola(t)
+        # Off the integers and halves, so that a query has one answer.
+        ask = np.floor(rng.random(n) * (t + 1)) if "random" in name else np.floor(t / 3)
+        queries = np.stack([ask + 0.25, np.ones(n)], -1)
+    elif name == "parabola, random order":
+        keys = parabola(rng.permutation(t))
+        queries = np.stack([np.floor(rng.random(n) * n) + 0.25, np.ones(n)], -1)
+    elif name == "addresses, rewritten":
+        keys = parabola(np.floor(rng.random(n) * n / 4))
+        queries = np.stack([np.floor(rng.random(n) * n / 4) + 0.25, np.ones(n)], -1)
+    elif name == "circle, random order":
+        angles = rng.random(n) * 2 * np.pi
+        keys, queries = np.stack([np.cos(angles), np.sin(angles)], -1), upward
+    elif name == "gaussian":
+        keys, queries = rng.standard_normal((n, 2)), upward
+    elif name == "all equal":
+        keys, queries = np.full((n, 2), 1.5), upward
+    else:
+        line = np.stack([t, 3 * t], -1)
+        keys, queries = (line if "in order" in name else rng.permutation(line)), upward
+    values = np.rint(rng.standard_normal((n, WIDTH)) * 100)
+    parts = (np.ascontiguousarray(a, np.float64)[np.newaxis] for a in (keys, queries, values))
+    return Streams(*parts, np.array([LATEST], np.int64))
+
+
+def real_streams(path: Path) -> Streams:
+    with np.load(path) as data:
+        parts = (np.ascontiguousarray(data[k], np.float64) for k in ("keys", "queries", "values"))
+        return Streams(*parts, np.ascontiguousarray(data["tie_latest"], np.int64))
+
+
+def one_head(s: Streams, head: int) -> Streams:
+    return Streams(*(np.ascontiguousarray(a[head : head + 1]) for a in (s.keys, s.queries, s.values, s.ties)))
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def check_against_scan(s: Streams, steps: int) -> None:
+    """Our winners, or counts of tied keys, on a prefix, against rational arithmetic."""
+    heads = s.keys.shape[0]
+    steps = min(steps, s.keys.shape[1])
+    part = Streams(*(np.ascontiguousarray(a[:, :steps]) for a in (s.keys, s.queries, s.values)), s.ties)
+    best = np.zeros((heads, steps), np.int64)
+    Ours().run(part, best)
+    for head in range(heads):
+        points = [tuple(map(Fraction, p)) for p in part.keys[head].tolist()]
+        for j in range(0, steps, max(1, steps // 8)):
+            qx, qy = map(Fraction, part.queries[head, j].tolist())
+            scores = [qx * x + qy * y for x, y in points[: j + 1]]
+            top = max(scores)
+            tied = [i for i, score in enumerate(scores) if score == top]
+            expected = tied[-1] if s.ties[head] == LATEST else -len(tied)
+            assert best[head, j] == expected, (head, j, best[head, j], expected)
+
+
+def check_against_textbook(name: str, s: Streams, textbook: Textbook) -> None:
+    """The same winner at every step, or a better one: the textbook structure compares rounded numbers."""
+    shape = s.keys.shape[:2]
+    ours, theirs = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    Ours().run(s, ours)
+    textbook.run(s, theirs)
+    differ = np.argwhere(ours != theirs)
+    for head, j in differ[:1000]:
+        q = [Fraction(v) for v in s.queries[head, j].tolist()]
+        a, b = (
+            sum(x * Fraction(y) for x, y in zip(q, s.keys[head, w[head, j]].tolist(), strict=True))
+            for w in (ours, theirs)
+        )
+        assert a > b or (a == b and ours[head, j] >= theirs[head, j]), (name, head, j)
+    if len(differ):
+        print(
+            f"  {name}: {len(differ)} of {ours.size} steps where the textbook is off by a rounding",
+            file=sys.stderr,
+        )
+
+
+# --- running ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Line:
+    """One line of the table."""
+
+    family: str
+    n: int
+    ours: float
+    textbook: float
+    ratio: float
+    target: float
+    vertices: int
+    bytes_per_vertex: float
+
+
+def compare(name: str, s: Streams, target: float, textbook: Textbook, runs: int) -> Line:
+    """Medians of alternating runs."""
+    ours, mine, theirs, lines = Ours(), [], [], 0
+    for _ in range(runs):
+        mine.append(ours.run(s))
+        spent, lines = textbook.run(s)
+        theirs.append(spent)
+    ratio = statistics.median(b / a for a, b in zip(mine, theirs, strict=True))
+    mine_, theirs_ = statistics.median(mine), statistics.median(theirs)
+    return Line(name, s.keys.shape[1], mine_, theirs_, ratio, target, lines, ours.bytes / max(lines, 1))
+
+
+def show(line: Line) -> None:
+    verdict = "met" if line.ratio >= line.target else "MISSED"
+    print(
+        f"{line.family:28} {line.n:>9,} {line.ours:9.1f} {line.textbook:9.1f} {line.ratio:7.2f} "
+        f">= {line.target:4.1f} {verdict:6} {line.vertices:>9,} {line.bytes_per_vertex:6.1f}",
+        flush=True,
+    )
+
+
+def predicate_cost() -> Iterator[tuple[str, float]]:
+    """Our loop over generic keys, exact against one whose predicates stop at the rounded result."""
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import hull; hull.time_generic()"
+    times: dict[str, list[float]] = {"exact": [], "naive": []}
+    for _ in range(3):
+        for mode, spent in times.items():
+            done = subprocess.run(
+                [sys.executable, "-c", script, str(Path(__file__).parent)],
+                check=True, capture_output=True, text=True, env=os.environ | {"ATTNC_BENCH_PREDICATE": mode},
+            )  # fmt: skip
+            spent.append(json.loads(done.stdout.splitlines()[-1]))
+    yield from ((mode, statistics.median(np.ravel(values))) for mode, values in times.items())
+
+
+def time_generic() -> None:
+    """In a process of its own, because the naive predicates are patched in before anything is compiled."""
+    s = stream("gaussian", 200_000, np.random.default_rng(5))
+    Ours().run(one_head(s, 0))
+    print(json.dumps([Ours().run(s) for _ in range(5)]))
+
+
+if os.environ.get("ATTNC_BENCH_PREDICATE") == "naive":
+
+    @njit(nogil=True, error_model="numpy")
+    def _naive(qx, qy, x1, y1, x2, y2, scratch):
+        s = qx * (x1 - x2) + qy * (y1 - y2)
+        return 1 if s > 0.0 else (-1 if s < 0.0 else 0)
+
+    @njit(nogil=True, error_model="numpy")
+    def _naive_turn(ax, ay, bx, by, cx, cy, scratch):
+        s = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        return 1 if s > 0.0 else (-1 if s < 0.0 else 0)
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("attnc_backends.numba.runtime."):
+            if hasattr(module, "compare_dot2"):
+                module.compare_dot2 = _naive
+            if hasattr(module, "orient2"):
+                module.orient2 = _naive_turn
+
+
+def plot(lines: list[Line], folder: Path) -> None:
+    """Time per step against n, one picture per family."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for family in dict.fromkeys(line.family for line in lines):
+        own = [line for line in lines if line.family == family]
+        if len(own) < 2:
+            continue
+        figure, axes = plt.subplots(figsize=(5, 3.5))
+        n = [line.n for line in own]
+        axes.loglog(n, [line.ours for line in own], "o-", label="attnc")
+        axes.loglog(n, [line.textbook for line in own], "s--", label="textbook")
+        axes.loglog(n, [0.65 * size for size in n], ":", label="dense, 1.3 ns per key, half on average")
+        axes.set_xlabel("keys")
+        axes.set_ylabel("ns per append and query")
+        axes.set_title(family)
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(folder / f"hull-{family.replace(', ', '-').replace(' ', '-')}.svg")
+        plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="up to 10,000,000 keys")
+    parser.add_argument("--sizes", type=int, nargs="+", help="numbers of keys")
+    parser.add_argument("--families", nargs="+", help="only families whose name contains one of these")
+    parser.add_argument("--real", type=Path, help="key_streams.npz of a real model")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, metavar="DIR")
+    parser.add_argument("--no-predicates", action="store_true", help="leave out the cost of exactness")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    sizes = options.sizes or [1000, 10_000, 100_000, 1_000_000, *([10_000_000] if options.full else [])]
+    textbook = Textbook()
+    print(f"{platform.processor() or platform.machine()}, ns per append and query; ratio is textbook / attnc")
+    print(
+        f"{'stream':28} {'n':>9} {'attnc':>9} {'textbook':>9} {'ratio':>7}    goal        {'lines':>9} B/line"
+    )
+    lines = []
+    for family in FAMILIES:
+        if options.families and not any(part in family.name for part in options.families):
+            continue
+        check = stream(family.name, 3000, np.random.default_rng(2))
+        check_against_scan(check, 600)
+        if not family.ties:
+            check_against_textbook(family.name, check, textbook)
+        for n in sizes:
+            s = stream(family.name, n, np.random.default_rng(1))
+            runs = options.runs if n <= 100_000 else min(options.runs, 3)
+            line = compare(family.name, s, family.target, textbook, runs)
+            few = line.vertices <= 10_000 and family.target == 3
+            if few or (family.target == 15 and n < 10_000):
+                line.target = 1.0
+            lines.append(line)
+            show(line)
+    if options.real:
+        s = real_streams(options.real)
+        check_against_scan(s, 400)
+        print("real streams checked", flush=True)
+        lines.append(compare("real heads together", s, 10, textbook, options.runs))
+        show(lines[-1])
+        for head in range(s.keys.shape[0]):
+            name = f"real head {head}, {'latest' if s.ties[head] == LATEST else 'mean'}"
+            lines.append(compare(name, one_head(s, head), 1, textbook, options.runs))
+            show(lines[-1])
+    if not options.no_predicates:
+        cost = dict(predicate_cost())
+        print(
+            f"exact predicates: {cost['exact']:.1f} ns against {cost['naive']:.1f} naive, "
+            f"{cost['exact'] / cost['naive']:.2f} times (goal <= 1.3)"
+        )
+    if options.json:
+        options.json.write_text(
+            json.dumps([asdict(line) for line in lines], indent=1) + "\n", encoding="utf-8"
+        )
+    if options.plot:
+        plot(lines, options.plot)
+
+
+if __name__ == "__main__":
+    main()
