@@ -34,3 +34,19 @@ class Hull(Strategy):
     """Keep the convex hull of two-dimensional keys; the best key of a query is one of its vertices."""
 
     keyword: ClassVar[str] = "hull"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Uniform(Strategy):
+    """All scores of a row are equal, so every allowed key ties: follow the allowed range."""
+
+    keyword: ClassVar[str] = "uniform"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Extremum(Strategy):
+    """Keys of width 1: the best key is the largest or the smallest allowed one, followed from row to row."""
+
+    keyword: ClassVar[str] = "extremum"

@@ -6,6 +6,7 @@ statement about one value; `Facts` holds at most one of each type for a value.
 
 from __future__ import annotations
 
+from attnc.facts.caches import transfer_caches
 from attnc.facts.elements import integer_range, transfer_elements
 from attnc.facts.kinds import (
     ConstantFact,
@@ -15,6 +16,7 @@ from attnc.facts.kinds import (
     FixedFact,
     IntegerFact,
     PolynomialFact,
+    SameKeyFact,
     SteadyFact,
     ZeroFact,
 )
@@ -42,6 +44,7 @@ def analyze(graph: Graph) -> Facts:
     for op in graph.ops:
         transfer_elements(op, facts)
         transfer_sequence(op, facts)
+    transfer_caches(graph, facts)
     return facts
 
 
@@ -54,6 +57,7 @@ __all__ = [
     "IntegerFact",
     "Polynomial",
     "PolynomialFact",
+    "SameKeyFact",
     "SteadyFact",
     "ZeroFact",
     "analyze",

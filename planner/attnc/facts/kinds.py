@@ -65,6 +65,11 @@ class SteadyFact(Fact):
 
 
 @dataclass(frozen=True)
+class SameKeyFact(Fact):
+    """All keys that a cache holds for one head are equal, whatever was appended when."""
+
+
+@dataclass(frozen=True)
 class PolynomialFact(Fact):
     """Each element of a row is a polynomial in the row's position, whatever head and batch.
 
@@ -114,7 +119,7 @@ class Facts:
     def _behind(self, value: Value, kind: type[Fact]) -> Fact | None:
         """What a fact of type `kind` rests on in one of the values it follows from."""
         # A zero product needs one zero factor and one finite one, so another type may be what counted.
-        for wanted in (kind, ConstantFact, FiniteFact):
+        for wanted in (kind, ConstantFact, FixedFact, FiniteFact):
             found = self.get(value, wanted)
             if found is not None:
                 return found
