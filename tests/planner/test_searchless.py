@@ -177,3 +177,82 @@ def test_costs_count_keys_once_and_rows_once():
     )
     assert dict(mean["dense"].terms)["value"] == pytest.approx(100 * dict(last["dense"].terms)["value"])
     assert isinstance(judge_of("dense"), DenseJudge)
+
+
+# --- positions ----------------------------------------------------------------------------------------------
+
+
+def positions(
+    *, first="%j", second="%down", query="%i2", one="1.0", tail="", attributes="normalizer = hardmax(last)"
+):
+    """Keys `(first, second)` and queries `(query, one)`; `%i2` is twice the position, `%down` minus its square."""
+    return f"""graph @g(%v: f64[M x 4], %x: f64[N x 1]) {{
+      %i = iota {{type = f64[N x 1], axis = 0}}
+      %j = iota {{type = f64[M x 1], axis = 0}}
+      %i2 = add %i, %i
+      %two = constant {{type = f64[1], values = [2.0]}}
+      %near = constant {{type = f64[1], values = [2.0000000000000004]}}
+      %one = constant {{type = f64[N x 1], values = [{one}]}}
+      %square = mul %j, %j
+      %down = neg %square
+      {tail}
+      %k = concat {first}, {second}
+      %q = concat {query}, %one
+      %o = attend %q, %k, %v {{{attributes}}}
+      return %o
+    }}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [
+        (positions(), 0),
+        (positions(tail="%m = add %i2, %two", query="%m"), 1),
+        (positions(tail="%m = sub %i2, %two\n%n = sub %m, %two", query="%n"), -2),
+        (positions(tail="%m = mul %j, %two\n%n = mul %down, %two", first="%m", second="%n"), 0),
+        (positions(tail="%m = add %down, %two", second="%m"), 0),  # an affine map of the keys
+        (positions(one="-1.0"), None),  # a valley: the farthest key wins
+        (positions(one="0.9999999999999999"), None),  # one ulp: the distance grows with the position
+        (positions(tail="%m = mul %i, %near", query="%m"), None),
+        (positions(query="%i"), None),  # half as fast as the keys
+        (positions(query="%x"), None),  # comes from outside
+        (positions(second="%square", one="-1.0"), 0),
+        (
+            positions(second="%square", one="-1.0", attributes="normalizer = hardmax(last), scale = -1.0"),
+            None,
+        ),
+        (positions(attributes="normalizer = hardmax(last), scale = 0.0"), None),
+        (positions(second="%j", one="1.0"), 2**40),  # scores rise with j: the last key
+        (positions(attributes="normalizer = hardmax(last), strategy = position(0, 94906266)"), 0),
+        (positions(attributes="normalizer = hardmax(last), strategy = position(1, 94906266)"), None),
+        (step("%a"), None),
+    ],
+)
+def test_a_fixed_distance_must_be_proved(text, offset):
+    node, facts = node_of(text)
+    judge = judge_of("position")
+    found = judge.why_not(node, facts)
+    assert (found == ()) is (offset is not None)
+    if offset is not None:
+        assert judge.choose(node, facts).offset == offset
+
+
+def test_a_winner_that_is_known_is_not_searched_for():
+    node = plan_of(positions(), "select-strategy{machine=flat,N=1000,M=1000}")
+    assert node.chosen.strategy == "position"
+    assert node.facts[:2] == (
+        "%q has rows (2*p, 1) at position p",
+        "%i2 has rows (2*p) at position p",
+    )
+    lost = {c.strategy: c for c in node.candidates}
+    assert lost["hull"].legal
+    assert not lost["uniform"].legal
+    with pytest.raises(PlanError, match="proved is offset 0 below 94906266"):
+        plan_of(positions(attributes="normalizer = hardmax(last), strategy = position(1, 94906266)"))
+
+
+def test_what_lies_beyond_the_proof_is_paid_for():
+    text = positions().replace("f64", "f32")  # squares are exact below 4097
+    assert dict(costs(text, N=4097, M=4097)["position"].terms).keys() == {"value", "call"}
+    beyond = costs(text, N=8194, M=8194)
+    assert dict(beyond["position"].terms)["beyond"] == pytest.approx(beyond["dense"].own / 2)

@@ -9,6 +9,7 @@ from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element,
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.emit_exact import emit_exact_rows, emit_float_score
 from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows
+from attnc_backends.numba.emit_position import emit_position_rows, position_notes
 from attnc_backends.numba.emit_running import (
     EXTREMUM_NOTE,
     UNIFORM_NOTE,
@@ -20,7 +21,7 @@ from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.normalizer import Hardmax, Tie
-from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Strategy, Uniform
+from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Strategy, Uniform
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -46,6 +47,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Hull: emit_hull_rows,
     Uniform: emit_running_rows,
     Extremum: emit_running_rows,
+    Position: emit_position_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -192,6 +194,8 @@ def _notes(node: Node) -> tuple[str, ...]:
         notes.append(UNIFORM_NOTE)
     if isinstance(node.op.strategy, Extremum):
         notes.append(EXTREMUM_NOTE)
+    if isinstance(node.op.strategy, Position):
+        notes += position_notes(node.op.strategy)
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)

@@ -4,6 +4,7 @@ from attnc.strategies.base import Judge, Sizes, judge_of, judges, register_strat
 from attnc.strategies.dense import DenseJudge
 from attnc.strategies.extremum import ExtremumJudge
 from attnc.strategies.hull import HullJudge
+from attnc.strategies.position import PositionJudge
 from attnc.strategies.uniform import UniformJudge
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "ExtremumJudge",
     "HullJudge",
     "Judge",
+    "PositionJudge",
     "Sizes",
     "UniformJudge",
     "judge_of",
