@@ -25,7 +25,7 @@ from attnc_ir.attributes.mask import (
     Window,
 )
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie, TopK
-from attnc_ir.attributes.strategy import Dense, Hull
+from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Uniform
 from attnc_ir.builder import GraphBuilder
 from attnc_ir.errors import AttncError
 from attnc_ir.expr import (
@@ -131,7 +131,7 @@ normalizers: st.SearchStrategy[Normalizer] = st.one_of(
     st.builds(Hardmax, st.sampled_from(Tie)),
     st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
 )
-strategies = st.sampled_from([None, Dense(), Hull()])
+strategies = st.sampled_from([None, Dense(), Hull(), Uniform(), Extremum(), Position(-3, 9, 1)])
 
 
 @st.composite
@@ -193,7 +193,7 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
     stated: dict[str, st.SearchStrategy[Any]] = {
         "softcap": positive,
         "tolerance": positive,
-        "strategy": st.sampled_from([Dense(), Hull()]),
+        "strategy": st.sampled_from([Dense(), Hull(), Uniform(), Extremum()]),
         "sinks": st.just(extra.get("sinks")),
     }
     if wanted in stated:  # then not its default

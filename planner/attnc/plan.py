@@ -105,8 +105,9 @@ class Candidate:
 class NodePlan:
     """The decision for one attention node.
 
-    `title` says how large it is, `assumptions` which sizes the costs suppose, `notes` what passes did to
-    the node on the way and whatever else its reader should know. `cache` names the cache that a step reads.
+    `title` says how large it is, `assumptions` which sizes the costs suppose, `facts` what was proved that
+    makes the chosen strategy legal, each with the reasons behind it, `notes` what passes did to the node on
+    the way and whatever else its reader should know. `cache` names the cache that a step reads.
     """
 
     graph: str
@@ -117,6 +118,7 @@ class NodePlan:
     cache: str | None = None
     assumptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> Candidate:
@@ -145,11 +147,12 @@ class NodePlan:
             "cache": self.cache,
             "candidates": [c.to_dict() for c in self.candidates],
             "assumptions": list(self.assumptions),
+            "facts": list(self.facts),
             "notes": list(self.notes),
         }
 
     def render(self) -> str:
-        """Title, one line per candidate with columns aligned, then assumptions and notes."""
+        """Title, one line per candidate with columns aligned, then assumptions, facts and notes."""
         ranked = sorted(
             self.candidates, key=lambda c: (not c.chosen, not c.legal, c.cost.total if c.cost else 0.0)
         )
@@ -166,6 +169,7 @@ class NodePlan:
             lines += [" " * len(head) + f"not legal: {reason}" for reason in more]
         if self.assumptions:
             lines.append(f"  assumed: {', '.join(self.assumptions)}")
+        lines += [f"  because: {sentence}" for sentence in self.facts]
         lines += [f"  note: {sentence}" for sentence in self.notes]
         return "\n".join(lines)
 

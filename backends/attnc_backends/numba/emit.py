@@ -15,6 +15,7 @@ from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.shared import shared_intrinsics
 from attnc_backends.numba.source import RUNTIME_SLOT, Function
+from attnc_backends.numba.structures import slot_of
 from attnc_ir.ops import Append, AttentionOp
 
 ENTRY_DECORATOR = '@njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)'
@@ -39,6 +40,14 @@ class Command:
     """Append the first `a` rows of cache `b` to its hulls."""
     SCRATCH: Final = 5
     """Scratch bytes that op `a` needs now."""
+    STRUCTURE_BYTES: Final = 6
+    """Bytes of structure `b` (as the program counts them) for one head and a capacity of `a` rows."""
+    STRUCTURE_START: Final = 7
+    """Empty structure `b` of every head, capacity `a`."""
+    STRUCTURE_MOVE: Final = 8
+    """Structure `b` from address and stride `move_from`, `move_stride` of the frame, to capacity `a`."""
+    STRUCTURE_REFILL: Final = 9
+    """Tell structure `b` of the first `a` rows of its cache."""
 
 
 def emit_source(programs: Sequence[GraphProgram]) -> str:
@@ -131,6 +140,18 @@ def _stateful_entry(program: GraphProgram) -> str:
                 e.line(f"return {c}_move(frame, 0, {source}, {stride}, a)")
             with e.block(f"if command == {Command.HULL_REFILL}"):
                 e.line(f"return {c}_refill(frame, 0, a, scratch)")
+    for count, (plan, number) in enumerate(program.structures):
+        name = f"g{index}_{slot_of(plan.number, number)}"
+        source, stride = (f"load_i64(frame + {8 * layout.slot(n)})" for n in ("move_from", "move_stride"))
+        calls = {
+            Command.STRUCTURE_BYTES: f"{name}_bytes(frame, 0, a)",
+            Command.STRUCTURE_START: f"{name}_start(frame, 0, a)",
+            Command.STRUCTURE_MOVE: f"{name}_move(frame, 0, {source}, {stride}, a)",
+            Command.STRUCTURE_REFILL: f"{name}_refill(frame, 0, a, scratch)",
+        }
+        for command, call in calls.items():
+            with e.block(f"if command == {command} and b == {count}"):
+                e.line(f"return {call}")
     with e.block(f"if command == {Command.SCRATCH}"):
         e.line("t = 0")
         for number in range(len(program.ops)):

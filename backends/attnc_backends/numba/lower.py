@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows
+from attnc_backends.numba.emit_position import emit_position_rows, position_notes
+from attnc_backends.numba.emit_running import (
+    EXTREMUM_NOTE,
+    UNIFORM_NOTE,
+    emit_running_rows,
+    running_structure,
+)
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.source import FrameLayout, Function
+from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.normalizer import Hardmax, Tie
-from attnc_ir.attributes.strategy import Dense, Hull, Strategy
+from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Strategy, Uniform
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -34,25 +42,46 @@ def dense_maker(node: Node) -> list[str]:
     return emit_softmax_rows(node)
 
 
-MAKERS: dict[type[Strategy], Maker] = {Dense: dense_maker, Hull: emit_hull_rows}
+MAKERS: dict[type[Strategy], Maker] = {
+    Dense: dense_maker,
+    Hull: emit_hull_rows,
+    Uniform: emit_running_rows,
+    Extremum: emit_running_rows,
+    Position: emit_position_rows,
+}
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
+Keeper = Callable[[AttendStep], Structure]
+"""Says what a cache keeps for a step of some strategy."""
 
-def register_maker(strategy: type[Strategy], maker: Maker) -> None:
-    """Make `strategy` known to this backend."""
+KEEPERS: dict[type[Strategy], Keeper] = {Uniform: running_structure, Extremum: running_structure}
+"""Strategies for which a cache keeps a structure. `register_maker` adds to it."""
+
+
+def register_maker(strategy: type[Strategy], maker: Maker, keeper: Keeper | None = None) -> None:
+    """Make `strategy` known to this backend; `keeper` names the structure that a step by it works with."""
     MAKERS[strategy] = maker
+    if keeper is not None:
+        KEEPERS[strategy] = keeper
+
+
+def structure_of(op: AttendStep) -> Structure | None:
+    """The structure that a step works with, if its strategy keeps one."""
+    keeper = KEEPERS.get(type(op.strategy or Dense()))
+    return keeper(op) if keeper is not None else None
 
 
 @dataclass(frozen=True)
 class CachePlan:
     """What a cache keeps: rows of keys and values per head and, where a node asks for it, a hull with or
-    without sums.
+    without sums and other structures.
     """
 
     op: Cache
     number: int
     has_hull: bool
     with_mean: bool
+    structures: tuple[Structure, ...] = ()
 
     @property
     def key_dtype(self) -> DType:
@@ -102,6 +131,13 @@ class GraphProgram:
         return f"g{self.context.index}_entry"
 
     @property
+    def structures(self) -> tuple[tuple[CachePlan, int], ...]:
+        """Every structure of every cache, as the cache and the structure's number in it; commands count
+        them in this order.
+        """
+        return tuple((plan, number) for plan in self.caches for number in range(len(plan.structures)))
+
+    @property
     def needs_runtime(self) -> bool:
         """Whether its functions call the shared runtime."""
         return any("shared_" in text for text in self.functions)
@@ -130,6 +166,9 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
         if isinstance(op, AttentionOp):
             plan = plans[roots[op.cache.name].results[0].name] if isinstance(op, AttendStep) else None
             node = Node(context, op, number, plan.number if plan else None, plan.key_dtype if plan else None)
+            kept = structure_of(op) if isinstance(op, AttendStep) else None
+            if plan is not None and kept is not None:
+                node = replace(node, structure=plan.structures.index(kept))
             program.functions += MAKERS[type(op.strategy or Dense())](node)
             program.functions.append(_op_entry(context, number))
             program.notes[op.output.name] = _notes(node)
@@ -143,6 +182,7 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
     for constant in program.constants:
         layout.slot(constant_slot(constant))
     program.functions += _hull_commands(program)
+    program.functions += _structure_commands(program)
     return program
 
 
@@ -150,6 +190,12 @@ def _notes(node: Node) -> tuple[str, ...]:
     notes = []
     if isinstance(node.op.strategy, Hull):
         notes.append(STEP_NOTE if node.cache is not None else NOTE)
+    if isinstance(node.op.strategy, Uniform):
+        notes.append(UNIFORM_NOTE)
+    if isinstance(node.op.strategy, Extremum):
+        notes.append(EXTREMUM_NOTE)
+    if isinstance(node.op.strategy, Position):
+        notes += position_notes(node.op.strategy)
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)
@@ -163,7 +209,8 @@ def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
         readers = [op for op in graph.ops if isinstance(op, AttendStep) and roots[op.cache.name] is cache]
         hulls = [op for op in readers if isinstance(op.strategy, Hull)]
         with_mean = any(isinstance(op.normalizer, Hardmax) and op.normalizer.tie is Tie.MEAN for op in hulls)
-        plans[cache.results[0].name] = CachePlan(cache, number, bool(hulls), with_mean)
+        kept = dict.fromkeys(s for op in readers if (s := structure_of(op)) is not None)
+        plans[cache.results[0].name] = CachePlan(cache, number, bool(hulls), with_mean, tuple(kept))
     return plans
 
 
@@ -188,9 +235,9 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
         f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}"
     )
     with f.block("if workers == 0"):
-        f.line(
-            f"return shared_hull_scratch_bytes(frame, {plan.value_width})" if plan.has_hull else "return 0"
-        )
+        sizes = [f"shared_hull_scratch_bytes(frame, {plan.value_width})"] if plan.has_hull else []
+        sizes += [structure.scratch for structure in plan.structures]
+        f.line(f"return max({', '.join(['0', '0', *sizes])})")
     c = f"cache{plan.number}"
     heads = _heads_text(context, plan, f)
     rank = len(plan.op.heads)
@@ -225,6 +272,9 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
                 f.line(copy_element(itemsize, f"values + n * {plan.value_bytes} + c * {itemsize}", value_at))
             if plan.has_hull:
                 f.line(_hull_append(plan, f"{f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}"))
+            for which, structure in enumerate(plan.structures):
+                if structure.append:
+                    f.line(f"row = n\nat = {_structure_at(f, plan, which)}\n{structure.append}")
     f.line(f"store_i64({c}_count, n + 1)\nreturn {OK}")
     return f.text()
 
@@ -269,6 +319,51 @@ def _hull_commands(program: GraphProgram) -> list[str]:
             f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
             with f.block("for row in range(count)"):
                 f.line(_hull_append(plan, f"{f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}"))
+        f.line("return 0")
+        parts.append(f.text())
+    return parts
+
+
+def _structure_at(f: Function, plan: CachePlan, number: int) -> str:
+    """The address of a structure for `head`."""
+    slot = slot_of(plan.number, number)
+    return f"{f.slot(slot)} + head * {f.slot(slot + '_stride')}"
+
+
+def _structure_commands(program: GraphProgram) -> list[str]:
+    """Functions that size, start, move and refill every structure, over all heads."""
+    context = program.context
+    parts = []
+
+    def command(plan: CachePlan, number: int, what: str, *params: str, doc: str) -> Function:
+        return context.function(f"{slot_of(plan.number, number)}_{what}", *params, doc=doc)
+
+    for plan, number in program.structures:
+        structure = plan.structures[number]
+        f = command(plan, number, "bytes", "capacity", doc=f"bytes for one head: {structure.name}")
+        f.line(f"return {structure.size}")
+        parts.append(f.text())
+        f = command(plan, number, "start", "capacity", doc="empty, for every head")
+        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
+            f.line(f"at = {_structure_at(f, plan, number)}\n{structure.start}")
+        f.line("return 0")
+        parts.append(f.text())
+        f = command(
+            plan, number, "move", "place", "stride", "capacity", doc="every head's into a larger place"
+        )
+        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
+            f.line(f"source = place + head * stride\nat = {_structure_at(f, plan, number)}\n{structure.move}")
+        f.line("return 0")
+        parts.append(f.text())
+        f = command(plan, number, "refill", "count", "scratch", doc="told of the first rows")
+        if structure.append:
+            c = f"cache{plan.number}"
+            with f.block(f"for head in range({_heads_text(context, plan, f)})"):
+                f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
+                f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
+                f.line(f"at = {_structure_at(f, plan, number)}")
+                with f.block("for row in range(count)"):
+                    f.line(structure.append)
         f.line("return 0")
         parts.append(f.text())
     return parts

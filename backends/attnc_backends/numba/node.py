@@ -53,6 +53,8 @@ class Node:
     cache_keys: DType | None = None
     """The element type in which the cache stores keys: f64 where a hull reads them."""
     prefix: str = ""
+    structure: int | None = None
+    """Which structure of its cache a step works with, where its strategy keeps one."""
 
     # --- names ---
 

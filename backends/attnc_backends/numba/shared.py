@@ -1,4 +1,4 @@
-"""The part of the runtime that is compiled once for all programs: super-accumulator and hull.
+"""The part of the runtime that is compiled once for all programs: super-accumulator, hull, running structures.
 
 These functions are large and the same in every program, so they live in one generated module of their own,
 named by its content like any other, and are exported with the C calling convention. A program reaches them
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.modules import import_module, write_module
 
-_PIECES = {"exact", "hull", "hull_layout"}
+_PIECES = {"exact", "hull", "hull_layout", "running"}
 _C, _LLVM = {"i": "int64", "d": "float64"}, {"i": "ir.IntType(64)", "d": "ir.DoubleType()"}
 
 
@@ -48,8 +48,22 @@ EXPORTS = (
     Export("hull_first", "i", "iiddi"),
     Export("hull_last", "i", "iiddi"),
     Export("hull_mean", "i", "iiiiiddii"),
+    Export("running_bytes", "i", "iii"),
+    Export("running_start", "i", "iiii"),
+    Export("running_move", "i", "iii"),
+    Export("running_equal", "i", "iiiiiii"),
+    Export("running_best", "i", "iiiiiiiiiii"),
+    Export("running_best_mean", "i", "iii"),
+    Export("running_mean", "i", "iiiiiiii"),
 )
-_VOID = {"acc_clear", "acc_add", "acc_add_product", "acc_add_product3"}
+_VOID = {
+    "acc_clear",
+    "acc_add",
+    "acc_add_product",
+    "acc_add_product3",
+    "running_start",
+    "running_move",
+}
 
 
 def _wrapper(export: Export) -> str:

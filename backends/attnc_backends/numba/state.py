@@ -1,8 +1,9 @@
-"""The arena of a state: every cache's rows and hulls in one block of memory, addressed by offsets.
+"""The arena of a state: every cache's rows and structures in one block of memory, addressed by offsets.
 
 The layout is a pure function of the number of rows there is room for. Memory that was never written costs no
 pages, so a state reserves address space for millions of rows at once and never has to move. Where the system
-refuses that, or the space is used up, a larger arena takes over rows by copying and hulls by moving.
+refuses that, or the space is used up, a larger arena takes over rows by copying, hulls and structures by
+moving.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import CachePlan, GraphProgram
 from attnc_backends.numba.memory import Frames, address_of, allocate, reserve
 from attnc_backends.numba.runtime.hull_layout import HULL_MAX_CAPACITY
+from attnc_backends.numba.structures import slot_of
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.ops import Append
 from attnc_ir.snapshot import CacheRows, Snapshot, check_snapshot
@@ -49,6 +51,8 @@ class Section:
     hull: int
     hull_stride: int
     heads: int
+    structures: tuple[tuple[int, int], ...] = ()
+    """Offset and stride of each structure."""
 
 
 def _aligned(size: int) -> int:
@@ -92,6 +96,10 @@ class Arena:
         self.sections: list[Section] = []
         offset = 0
         scratch_frame = Frames(program).blank()
+        sizes = [
+            _aligned(entry(address_of(scratch_frame), Command.STRUCTURE_BYTES, capacity, number, 0))
+            for number in range(len(program.structures))
+        ]
         for plan in program.caches:
             heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
             hull = 0
@@ -105,8 +113,14 @@ class Arena:
             keys = count + _ALIGN
             values = keys + heads * key_stride
             hulls = values + heads * value_stride
-            self.sections.append(Section(count, keys, key_stride, values, value_stride, hulls, hull, heads))
             offset = hulls + heads * hull
+            structures = []
+            for _ in plan.structures:
+                structures.append((offset, sizes.pop(0)))
+                offset += heads * structures[-1][1]
+            self.sections.append(
+                Section(count, keys, key_stride, values, value_stride, hulls, hull, heads, tuple(structures))
+            )
         self.size = max(offset, 1)
         self.memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         if reserved:
@@ -151,7 +165,7 @@ class NumbaState:
         self._length = 0
         self._busy = threading.Lock()
         self.arena = first_arena(program, entry, dims)
-        self._start_hulls(self.arena)
+        self._start(self.arena)
 
     def __len__(self) -> int:
         return self._length
@@ -181,10 +195,13 @@ class NumbaState:
                 "values": base + section.values, "value_stride": section.value_stride,
                 "hull": base + section.hull, "hull_stride": section.hull_stride,
             }  # fmt: skip
-            for name, value in places.items():
-                slot = slots.get(f"cache{plan.number}_{name}")
-                if slot is not None:
-                    frame[slot] = value
+            named = {f"cache{plan.number}_{name}": value for name, value in places.items()}
+            for number, (offset, stride) in enumerate(section.structures):
+                named[slot_of(plan.number, number)] = base + offset
+                named[f"{slot_of(plan.number, number)}_stride"] = stride
+            for name, value in named.items():
+                if name in slots:
+                    frame[slots[name]] = value
 
     def _frame(self, arena: Arena) -> npt.NDArray[np.int64]:
         frame = self.frames.blank()
@@ -200,11 +217,18 @@ class NumbaState:
     ) -> int:
         return self.entry(address_of(frame), command, a, plan.number, scratch)
 
-    def _start_hulls(self, arena: Arena) -> None:
+    def _start(self, arena: Arena) -> None:
+        """Empty hulls and structures for every cache."""
         frame = self._frame(arena)
         for plan in self.program.caches:
             if plan.has_hull:
                 self._command(Command.HULL_START, frame, arena.capacity, plan)
+            for number in self._structures(plan):
+                self.entry(address_of(frame), Command.STRUCTURE_START, arena.capacity, number, 0)
+
+    def _structures(self, plan: CachePlan) -> list[int]:
+        """The program's numbers of a cache's structures."""
+        return [n for n, (owner, _) in enumerate(self.program.structures) if owner is plan]
 
     # --- length ---
 
@@ -240,6 +264,10 @@ class NumbaState:
                 frame[slots["move_from"]] = address_of(source.memory) + old.hull
                 frame[slots["move_stride"]] = old.hull_stride
                 self._command(Command.HULL_MOVE, frame, target.capacity, plan)
+            for number, (offset, stride) in zip(self._structures(plan), old.structures, strict=True):
+                frame[slots["move_from"]] = address_of(source.memory) + offset
+                frame[slots["move_stride"]] = stride
+                self.entry(address_of(frame), Command.STRUCTURE_MOVE, target.capacity, number, 0)
 
     def advance(self, steps: int) -> None:
         """Note that `steps` more were taken."""
@@ -265,12 +293,18 @@ class NumbaState:
         self._length = length
 
     def _refill(self, plan: CachePlan, section: Section, count: int, frame: npt.NDArray[np.int64]) -> None:
-        """Let a cache hold its first `count` stored rows, and build its hulls from them."""
+        """Let a cache hold its first `count` stored rows, and build its structures from them."""
         self.arena.set_count(section, count)
+        if not plan.has_hull and not plan.structures:
+            return
+        scratch = np.empty(self._refill_scratch(frame), np.uint8)
         if plan.has_hull:
-            scratch = np.empty(self._refill_scratch(frame), np.uint8)
             self._command(Command.HULL_START, frame, self.arena.capacity, plan)
             self._command(Command.HULL_REFILL, frame, count, plan, address_of(scratch))
+        for number in self._structures(plan):
+            at = address_of(frame)
+            self.entry(at, Command.STRUCTURE_START, self.arena.capacity, number, 0)
+            self.entry(at, Command.STRUCTURE_REFILL, count, number, address_of(scratch))
 
     def _refill_scratch(self, frame: npt.NDArray[np.int64]) -> int:
         return (

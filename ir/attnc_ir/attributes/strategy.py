@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnc_ir.kinds import Attribute, FamilyKind
+from attnc_ir.kinds import Attribute, FamilyKind, IntKind, attribute
+from attnc_ir.types import MAX_DIM
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,34 @@ class Hull(Strategy):
     """Keep the convex hull of two-dimensional keys; the best key of a query is one of its vertices."""
 
     keyword: ClassVar[str] = "hull"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Uniform(Strategy):
+    """All scores of a row are equal, so every allowed key ties: follow the allowed range."""
+
+    keyword: ClassVar[str] = "uniform"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Extremum(Strategy):
+    """Keys of width 1: the best key is the largest or the smallest allowed one, followed from row to row."""
+
+    keyword: ClassVar[str] = "extremum"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Position(Strategy):
+    """Query `i` reads key `i + offset`, or the allowed key nearest to it.
+
+    With `tied` 1, keys `i + offset` and `i + offset + 1` tie, and otherwise the nearer one to the point
+    between them is read. This holds where query and keys stand below position `bound`.
+    """
+
+    keyword: ClassVar[str] = "position"
+    offset: int = attribute(IntKind(-MAX_DIM, MAX_DIM))
+    bound: int = attribute(IntKind(1, MAX_DIM))
+    tied: int = attribute(IntKind(0, 1), default=0)

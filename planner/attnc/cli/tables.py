@@ -146,6 +146,7 @@ def draw_plan(plan: Plan) -> None:
     for node in plan.nodes:
         parts += [_node_title(node), _candidates(node)]
         parts += [_remark("assumed", ", ".join(node.assumptions))] if node.assumptions else []
+        parts += [_remark("because", sentence) for sentence in node.facts]
         parts += [_remark("note", sentence) for sentence in node.notes]
         parts.append(_text(""))
     if plan.caches:

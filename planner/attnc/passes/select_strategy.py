@@ -77,7 +77,7 @@ class SelectStrategy(Pass):
         for question in questions:
             judge = chosen[question.node.output.name]
             context.count(f"chose-{judge.keyword}")
-            context.nodes.append(_node_plan(question, judge, graph, context))
+            context.nodes.append(_node_plan(question, judge, graph, context, facts))
         context.caches += _cache_plans(graph, roots, questions, chosen)
         ops = tuple(
             dataclasses.replace(op, strategy=decided[op.output.name]) if isinstance(op, AttentionOp) else op
@@ -195,7 +195,7 @@ def _assigned(group: list[_Question]) -> dict[str, Judge]:
 # --- the record ---------------------------------------------------------------------------------------------
 
 
-def _node_plan(question: _Question, chosen: Judge, graph: Graph, context: Context) -> NodePlan:
+def _node_plan(question: _Question, chosen: Judge, graph: Graph, context: Context, facts: Facts) -> NodePlan:
     candidates = tuple(
         Candidate(judge.keyword, answer, (), judge is chosen)
         if isinstance(answer, Cost)
@@ -215,6 +215,7 @@ def _node_plan(question: _Question, chosen: Judge, graph: Graph, context: Contex
         cache=question.cache,
         assumptions=question.assumptions,
         notes=tuple(notes),
+        facts=tuple(dict.fromkeys(s for fact in chosen.grounds(node, facts) for s in facts.chain(fact))),
     )
 
 

@@ -2,6 +2,20 @@
 
 from attnc.strategies.base import Judge, Sizes, judge_of, judges, register_strategy
 from attnc.strategies.dense import DenseJudge
+from attnc.strategies.extremum import ExtremumJudge
 from attnc.strategies.hull import HullJudge
+from attnc.strategies.position import PositionJudge
+from attnc.strategies.uniform import UniformJudge
 
-__all__ = ["DenseJudge", "HullJudge", "Judge", "Sizes", "judge_of", "judges", "register_strategy"]
+__all__ = [
+    "DenseJudge",
+    "ExtremumJudge",
+    "HullJudge",
+    "Judge",
+    "PositionJudge",
+    "Sizes",
+    "UniformJudge",
+    "judge_of",
+    "judges",
+    "register_strategy",
+]

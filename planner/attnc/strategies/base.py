@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import ClassVar, TypeVar
 
-from attnc.facts import Facts
+from attnc.facts import Fact, Facts
 from attnc.machine import Machine
 from attnc.plan import Cost
 from attnc_ir.attributes.strategy import Strategy
@@ -83,6 +83,10 @@ class Judge(ABC):
     @abstractmethod
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
         """Every reason why the strategy may not carry out `node`, each a sentence; empty when it may."""
+
+    def grounds(self, node: AttentionOp, facts: Facts) -> tuple[Fact, ...]:
+        """The facts that make a legal node legal, for the plan; none where the node's form is enough."""
+        return ()
 
     @abstractmethod
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:

@@ -10,8 +10,9 @@ from attnc.machine import Machine
 from attnc.masks import Band, explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, row_bytes, rows_of
+from attnc.strategies.grounds import constant_scores
 from attnc_ir.attributes.mask import And, Mask, Nothing, Prefix
-from attnc_ir.attributes.normalizer import Hardmax, Mean, Softmax, TopK
+from attnc_ir.attributes.normalizer import Hardmax, Mean, Softmax, Tie, TopK
 from attnc_ir.attributes.strategy import Dense, Strategy
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -45,9 +46,11 @@ class DenseJudge(Judge):
             terms.append(("softcap", pairs * exp))
         gathered = value_width * node.value_type.dtype.itemsize
         match node.normalizer:
-            case Hardmax():
-                # One row of values for each query; ties are few.
-                terms += [("compare", pairs * machine.compare), ("value", rows * gathered * machine.byte)]
+            case Hardmax(tie):
+                # One row of values for each query; ties are few, unless all scores are known to be equal.
+                everyone = tie is Tie.MEAN and constant_scores(node, facts) is not None
+                read = max(rows, pairs) if everyone else rows
+                terms += [("compare", pairs * machine.compare), ("value", read * gathered * machine.byte)]
             case TopK(k=k):
                 kept = min(k, max(1, int(seen)))
                 terms += [

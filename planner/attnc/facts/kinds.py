@@ -1,0 +1,126 @@
+"""The kinds of facts, and the table that holds what is known of a graph's values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from attnc.facts.polynomial import Polynomial
+from attnc_ir.storage import from_float64, to_float64
+from attnc_ir.values import Value
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A statement about `value`, and why it is true: a sentence, and the values it follows from."""
+
+    value: Value
+    reason: str
+    because: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConstantFact(Fact):
+    """The value is known: its elements in row-major order, or one element for all."""
+
+    elements: tuple[float, ...] = ()
+
+    @property
+    def stored(self) -> tuple[float, ...]:
+        """The elements as they are stored: rounded to the value's type, then as doubles again."""
+        dtype = self.value.tensor.dtype
+        if not dtype.is_float:
+            return self.elements
+        return tuple(map(float, to_float64(np.atleast_1d(from_float64(list(self.elements), dtype)), dtype)))
+
+
+@dataclass(frozen=True)
+class FiniteFact(Fact):
+    """Every element is a finite number."""
+
+
+@dataclass(frozen=True)
+class ZeroFact(Fact):
+    """Every element is zero, of either sign."""
+
+
+@dataclass(frozen=True)
+class IntegerFact(Fact):
+    """Every element is an integer from `low` to `high`, ends included."""
+
+    low: int = 0
+    high: int = 0
+
+
+@dataclass(frozen=True)
+class FixedFact(Fact):
+    """The value depends on no input and no cache: it is the same in every call and in every step."""
+
+
+@dataclass(frozen=True)
+class SteadyFact(Fact):
+    """All rows along the sequence (the last axis but one) are equal; heads and batches may differ."""
+
+
+@dataclass(frozen=True)
+class SameKeyFact(Fact):
+    """All keys that a cache holds for one head are equal, whatever was appended when."""
+
+
+@dataclass(frozen=True)
+class PolynomialFact(Fact):
+    """Each element of a row is a polynomial in the row's position, whatever head and batch.
+
+    `elements` has one polynomial per element of the last axis. Stored elements equal them exactly at
+    positions `0 <= p < bound`; beyond, rounding may have changed them.
+    """
+
+    elements: tuple[Polynomial, ...] = ()
+    bound: int = 0
+
+
+F = TypeVar("F", bound=Fact)
+
+
+@dataclass
+class Facts:
+    """All facts of a graph, by value and type of fact."""
+
+    _known: dict[tuple[str, type[Fact]], Fact] = field(default_factory=dict)
+
+    def add(self, fact: Fact) -> None:
+        """State a fact; the first one of its type stays."""
+        self._known.setdefault((fact.value.name, type(fact)), fact)
+
+    def get(self, value: Value, kind: type[F]) -> F | None:
+        """The fact of type `kind` about `value`, if it is known."""
+        fact = self._known.get((value.name, kind))
+        return fact if isinstance(fact, kind) else None
+
+    def of(self, value: Value) -> tuple[Fact, ...]:
+        """Everything known about `value`."""
+        return tuple(fact for (name, _), fact in self._known.items() if name == value.name)
+
+    def chain(self, fact: Fact) -> tuple[str, ...]:
+        """The reasons behind a fact, nearest first."""
+        reasons, queue, seen = [f"{fact.value} {fact.reason}"], [(v, type(fact)) for v in fact.because], set()
+        while queue:
+            value, kind = queue.pop(0)
+            behind = self._behind(value, kind)
+            if behind is None or (value.name, type(behind)) in seen:
+                continue
+            seen.add((value.name, type(behind)))
+            reasons.append(f"{behind.value} {behind.reason}")
+            queue += [(v, type(behind)) for v in behind.because]
+        return tuple(dict.fromkeys(reasons))
+
+    def _behind(self, value: Value, kind: type[Fact]) -> Fact | None:
+        """What a fact of type `kind` rests on in one of the values it follows from."""
+        # A zero product needs one zero factor and one finite one, so another type may be what counted.
+        for wanted in (kind, ConstantFact, FixedFact, FiniteFact):
+            found = self.get(value, wanted)
+            if found is not None:
+                return found
+        return None
