@@ -9,11 +9,13 @@ from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element,
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.emit_exact import emit_exact_rows, emit_float_score
 from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows
+from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
+from attnc_backends.numba.emit_scan import emit_scan_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_ir.attributes.normalizer import Hardmax, Tie
-from attnc_ir.attributes.strategy import Dense, Hull, Strategy
+from attnc_ir.attributes.strategy import Dense, Hull, Scan, Strategy
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -34,7 +36,7 @@ def dense_maker(node: Node) -> list[str]:
     return emit_softmax_rows(node)
 
 
-MAKERS: dict[type[Strategy], Maker] = {Dense: dense_maker, Hull: emit_hull_rows}
+MAKERS: dict[type[Strategy], Maker] = {Dense: dense_maker, Hull: emit_hull_rows, Scan: emit_scan_rows}
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
 
@@ -150,6 +152,8 @@ def _notes(node: Node) -> tuple[str, ...]:
     notes = []
     if isinstance(node.op.strategy, Hull):
         notes.append(STEP_NOTE if node.cache is not None else NOTE)
+    if isinstance(node.op.strategy, Scan):
+        notes.append(SCAN_NOTE)
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)

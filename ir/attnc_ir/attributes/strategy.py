@@ -34,3 +34,11 @@ class Hull(Strategy):
     """Keep the convex hull of two-dimensional keys; the best key of a query is one of its vertices."""
 
     keyword: ClassVar[str] = "hull"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Scan(Strategy):
+    """Read the allowed keys once, by vectors with error bounds, and compare the near-ties exactly."""
+
+    keyword: ClassVar[str] = "scan"
