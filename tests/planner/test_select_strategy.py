@@ -10,7 +10,7 @@ from attnc.manager import PassManager
 from attnc.passes.base import Context
 from attnc.pipeline import DEFAULT_PIPELINE
 from attnc.plan import Cost
-from attnc.strategies import DenseJudge, HullJudge, Judge, Sizes, base, judge_of, judges
+from attnc.strategies import DenseJudge, HullJudge, Judge, ScanJudge, Sizes, base, judge_of, judges
 from attnc_ir.attributes.mask import Causal, Corner
 from attnc_ir.attributes.strategy import Dense, Hull
 from attnc_ir.errors import ArgumentError, PlanError
@@ -43,6 +43,11 @@ def plan_of(text, pipeline="select-strategy"):
     return PassManager.of(pipeline, verify_each=True).run(parse(text)).plan
 
 
+def in_order(choices):
+    """Whether cheaper-to-start strategies come first and are left for good."""
+    return choices == sorted(choices, key=["dense", "scan", "hull"].index)
+
+
 def chosen(text, pipeline="select-strategy"):
     return plan_of(text, pipeline).nodes[0].chosen.strategy
 
@@ -66,7 +71,7 @@ def test_three_kinds_of_node_get_dense_hull_dense_with_reasons(machine):
         "keys have width 64, and a hull needs exactly 2",
     )
     assert reasons["soft"]["hull"] == ("the normaliser is softmax, and a hull finds only the largest score",)
-    assert reasons["hard"]["dense"] == reasons["hard"]["hull"] == ()
+    assert all(reasons["hard"][s] == () for s in ("dense", "hull", "scan"))
     nodes = [op for op in run.module["g"].ops if isinstance(op, AttentionOp)]
     assert [type(op.strategy) for op in nodes] == [Dense, Hull, Dense]
 
@@ -74,7 +79,8 @@ def test_three_kinds_of_node_get_dense_hull_dense_with_reasons(machine):
 @pytest.mark.parametrize("machine", ["builtin", "flat"])
 @pytest.mark.parametrize("keys", [1, 10, 1000, 10**6])
 def test_one_query_is_too_few_to_pay_for_a_hull(machine, keys):
-    assert chosen(stateless(), f"select-strategy{{machine={machine},N=1,M={keys}}}") == "dense"
+    choice = chosen(stateless(), f"select-strategy{{machine={machine},N=1,M={keys}}}")
+    assert choice == ("dense" if keys == 1 else "scan")
 
 
 @pytest.mark.parametrize("machine", ["builtin", "flat"])
@@ -83,16 +89,60 @@ def test_once_a_hull_pays_it_keeps_paying(machine, mask):
     text = stateless(f"normalizer = hardmax(last), mask = {mask}")
     sizes = [*range(40), *(2**e + d for e in range(6, 31) for d in (-1, 0, 1))]
     choices = [chosen(text, f"select-strategy{{machine={machine},N={n},M={n}}}") for n in sizes]
-    assert choices == sorted(choices)  # dense, then hull
-    assert set(choices) == {"dense", "hull"}
+    assert in_order(choices)
+    assert choices[0] == "dense"
+    assert choices[-1] == "hull"
 
 
 @pytest.mark.parametrize("machine", ["builtin", "flat"])
 def test_once_a_hull_pays_in_a_step_it_keeps_paying(machine):
     sizes = [*range(60), *(2**e for e in range(6, 31))]
     choices = [chosen(step(), f"select-strategy{{machine={machine},c={n}}}") for n in sizes]
-    assert choices == sorted(choices)
-    assert set(choices) == {"dense", "hull"}
+    assert in_order(choices)
+    assert choices[0] == "dense"
+    assert choices[-1] == "hull"
+
+
+@pytest.mark.parametrize("machine", ["builtin", "flat"])
+@pytest.mark.parametrize("width", [1, 3, 16, 128])
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_a_scan_beats_dense_from_a_few_keys_on(machine, width, dtype):
+    text = stateless(width=width, dtype=dtype)
+    sizes = [*range(40), *(2**e for e in range(6, 31))]
+    choices = [chosen(text, f"select-strategy{{machine={machine},N=8,M={n}}}") for n in sizes]
+    assert in_order(choices)
+    assert choices.index("scan") < 8
+    assert choices[-1] == "scan"
+
+
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        (stateless(width=7), 0),
+        (stateless("normalizer = hardmax(mean), scale = -0.3, softcap = 3.0, empty = error", dtype="f32"), 0),
+        (stateless("normalizer = hardmax(last), mask = causal(bottom_right) & window(4, 0, bottom_right) & prefix(3)"), 0),
+        (step("normalizer = hardmax(last), mask = window(4, 0)", width=5), 0),
+        (stateless("normalizer = hardmax(last), mask = causal(0) | prefix(3)"), 1),
+        (stateless("normalizer = hardmax(last), mask = prefix(5) & ~prefix(3)"), 1),
+        (stateless("normalizer = hardmax(last), bias = expression(j)"), 1),
+        (stateless("normalizer = hardmax(last), scale = 0.0"), 1),
+        (stateless("normalizer = hardmax(last)", lse=", %l"), 1),
+        (stateless(dtype="bf16"), 1),
+        (stateless("normalizer = topk(1, last)"), 1),
+        (stateless("normalizer = mean, scale = 0.0, bias = expression(j), mask = ~prefix(3)", dtype="f16", lse=", %l"), 6),
+    ],
+)  # fmt: skip
+def test_a_scan_gives_every_reason_against_itself(text, reasons):
+    graph = parse(text)["g"]
+    (node,) = (op for op in graph.ops if isinstance(op, AttentionOp))
+    found = ScanJudge().why_not(node, analyze(graph))
+    assert len(found) == len(set(found)) == reasons
+
+
+def test_a_cache_keeps_nothing_but_rows_for_a_scan():
+    plan = plan_of(step(width=3), "select-strategy{c=1000}")
+    assert plan.nodes[0].chosen.strategy == "scan"
+    assert plan.caches[0].keeps == ("rows",)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ _MARKS = {
     "tiles": ("tile_",),
     "exact": ("ACC_BYTES",),
     "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("),
+    "key_scan": ("key_scan_",),
     "held": ("held", "special_value("),
 }
 

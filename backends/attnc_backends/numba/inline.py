@@ -2,7 +2,8 @@
 
 Numba's cache does not notice changes in other files, so a generated module must hold all its code. The pieces
 in `attnc_backends.numba.runtime` are ordinary modules, tested as such; here they are read, stripped of
-docstring and imports, and laid one after the other in the order of their imports.
+docstring and imports, and laid one after the other in the order of their imports. What stays an import is the
+type of vectors, which must be one and the same class in all modules of a process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cache
 from importlib import resources
 
 _PACKAGE = "attnc_backends.numba.runtime"
+_VECTORS = "attnc_backends.numba.vectors"
 
 HEADER = """\
 import math
@@ -30,10 +32,13 @@ _PIECE_DECORATOR = '@njit(nogil=True, error_model="numpy"'
 
 
 @cache
-def _piece(name: str) -> tuple[str, tuple[str, ...]]:
-    """The text of one piece without docstring and imports, and the pieces it imports from."""
+def _piece(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The text of one piece without docstring and imports, the pieces it imports from, and the names it takes
+    from the module of vector types.
+    """
     source = resources.files(_PACKAGE).joinpath(f"{name}.py").read_text(encoding="utf-8")
     needs: list[str] = []
+    names: list[str] = []
     lines: dict[int, str | None] = dict(enumerate(source.splitlines(), 1))
 
     def drop(first: int, last: int | None) -> None:
@@ -44,6 +49,8 @@ def _piece(name: str) -> tuple[str, tuple[str, ...]]:
     for index, node in enumerate(ast.parse(source).body):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_PACKAGE + "."):
             needs.append(node.module.removeprefix(_PACKAGE + "."))
+        if isinstance(node, ast.ImportFrom) and node.module == _VECTORS:
+            names += [alias.name for alias in node.names]
         is_docstring = index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
             drop(node.lineno, node.end_lineno)
@@ -51,7 +58,7 @@ def _piece(name: str) -> tuple[str, tuple[str, ...]]:
             drop(node.decorator_list[0].lineno, node.end_lineno)
             lines[node.lineno] = f"{node.name} = {intrinsic}"
     text = "\n".join(line for line in lines.values() if line is not None)
-    return text.strip("\n").replace(_PIECE_DECORATOR, HELPER), tuple(needs)
+    return text.strip("\n").replace(_PIECE_DECORATOR, HELPER), tuple(needs), tuple(names)
 
 
 def _wrapped_intrinsic(node: ast.FunctionDef) -> str | None:
@@ -82,4 +89,6 @@ def runtime_text(names: set[str]) -> str:
 
     for name in sorted(names):
         visit(name)
-    return "\n\n\n".join(f"# --- runtime: {name} ---\n\n{_piece(name)[0]}" for name in order)
+    imported = sorted({used for name in order for used in _piece(name)[2]})
+    lead = [f"from {_VECTORS} import {', '.join(imported)}"] if imported else []
+    return "\n\n\n".join([*lead, *(f"# --- runtime: {name} ---\n\n{_piece(name)[0]}" for name in order)])

@@ -66,3 +66,11 @@ class Position(Strategy):
     offset: int = attribute(IntKind(-MAX_DIM, MAX_DIM))
     bound: int = attribute(IntKind(1, MAX_DIM))
     tied: int = attribute(IntKind(0, 1), default=0)
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Scan(Strategy):
+    """Read the allowed keys once, by vectors with error bounds, and compare the near-ties exactly."""
+
+    keyword: ClassVar[str] = "scan"

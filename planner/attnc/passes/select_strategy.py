@@ -233,12 +233,14 @@ def _cache_plans(
     for cache in graph.caches:
         name = cache.results[0].name
         readers = [q for q in questions if q.cache == name]
-        structures = dict.fromkeys(chosen[q.node.output.name].keyword for q in readers)
+        structures = dict.fromkeys(
+            judge.keyword for q in readers if (judge := chosen[q.node.output.name]).keeps_structure
+        )
         yield CachePlan(
             graph=graph.name,
             cache=name,
             title=f"{format_shape(cache.heads)} heads, {cache.key} keys, {cache.value} values",
-            keeps=("rows", *(s for s in structures if s != "dense")),
+            keeps=("rows", *structures),
             readers=tuple(q.node.output.name for q in readers),
             location=cache.location,
         )

@@ -5,6 +5,7 @@ from attnc.strategies.dense import DenseJudge
 from attnc.strategies.extremum import ExtremumJudge
 from attnc.strategies.hull import HullJudge
 from attnc.strategies.position import PositionJudge
+from attnc.strategies.scan import ScanJudge
 from attnc.strategies.uniform import UniformJudge
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "HullJudge",
     "Judge",
     "PositionJudge",
+    "ScanJudge",
     "Sizes",
     "UniformJudge",
     "judge_of",

@@ -70,6 +70,8 @@ class Judge(ABC):
 
     noun: ClassVar[type[Strategy]]
     """The strategy as the IR names it."""
+    keeps_structure: ClassVar[bool] = True
+    """Whether a cache that it reads keeps more for it than the rows."""
 
     @property
     def keyword(self) -> str:

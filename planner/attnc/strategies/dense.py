@@ -27,6 +27,7 @@ class DenseJudge(Judge):
     """
 
     noun: ClassVar[type[Strategy]] = Dense
+    keeps_structure: ClassVar[bool] = False
 
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
         return ()

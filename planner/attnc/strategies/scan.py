@@ -1,0 +1,83 @@
+"""`scan`: read the allowed keys once, by vectors.
+
+Scores come with a bound of their rounding errors, a block of keys at a time; a block that cannot hold the
+largest score is done, and only keys that may tie with the best are compared exactly. It does what `dense`
+does for hard-max, without a comparison for each key.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attnc.facts import Facts
+from attnc.machine import Machine
+from attnc.masks import explicit
+from attnc.plan import Cost
+from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
+from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
+from attnc_ir.attributes.mask import And, Causal, Everything, Lengths, Mask, Nothing, Prefix, Window
+from attnc_ir.attributes.normalizer import Hardmax
+from attnc_ir.attributes.strategy import Scan, Strategy
+from attnc_ir.ops import AttentionOp
+from attnc_ir.types import DType
+
+_TILE = 32
+"""Query rows of one key head that share a block of keys while it is in the cache."""
+
+_BLOCK = 64
+"""Keys of the smallest block."""
+
+_RANGES = (Everything, Nothing, Causal, Window, Prefix, Lengths)
+
+
+@register_strategy
+class ScanJudge(Judge):
+    """Cost terms: `score` flops, `keys` bytes, `compare` (one for each row and block), `value` bytes, `call`;
+    a step writes its row as upkeep.
+    """
+
+    noun: ClassVar[type[Strategy]] = Scan
+    keeps_structure: ClassVar[bool] = False
+
+    def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
+        reasons = []
+        if not isinstance(node.normalizer, Hardmax):
+            reasons.append(
+                f"the normaliser is {node.normalizer.keyword}, and a scan finds only the largest score"
+            )
+        if node.key_type.dtype not in (DType.F64, DType.F32):
+            reasons.append(f"keys are {node.key_type.dtype}, and a scan reads f64 or f32")
+        if not _is_range(explicit(node)):
+            reasons.append(
+                "the mask is not one range of keys for each query, so a block is not read as a whole"
+            )
+        if node.bias:
+            reasons.append("scores have a bias, and a scan bounds the errors of dot products only")
+        if node.with_lse:
+            reasons.append("the log-sum-exp is wanted, and it needs every score")
+        if node.scale == 0:
+            reasons.append("the scale is 0, so every key ties")
+        return tuple(reasons)
+
+    def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
+        g = node.geometry
+        rows, heads, queries = rows_of(node, sizes)
+        seen = visible_keys(node, queries, length)
+        width, flop = sizes.width(g.key_width), machine.flop(node.accumulator)
+        passes = max(1.0, rows / heads / _TILE) if heads else 0.0
+        value = sizes.width(g.value_width) * node.value_type.dtype.itemsize
+        terms = (
+            ("score", rows * seen * 2 * width * flop),
+            ("keys", heads * passes * seen * key_bytes(node, sizes) * machine.byte),
+            ("compare", rows * (1 + seen / _BLOCK) * machine.compare),
+            ("value", rows * value * machine.byte),
+            ("call", overhead(node, machine)),
+        )
+        return Cost(terms, append_bytes(node, heads, machine, sizes))
+
+
+def _is_range(mask: Mask) -> bool:
+    """Whether the mask allows every query one range of neighbouring keys."""
+    if isinstance(mask, And):
+        return all(_is_range(term) for term in mask.terms)
+    return isinstance(mask, _RANGES)
