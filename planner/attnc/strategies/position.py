@@ -82,7 +82,7 @@ def proved(node: AttentionOp, facts: Facts) -> Position | str:
     query, keys = facts.get(node.query, PolynomialFact), facts.get(node.key, PolynomialFact)
     missing = [str(v) for v, known in ((node.query, query), (node.key, keys)) if known is None]
     if query is None or keys is None:
-        return f"{' and '.join(dict.fromkeys(missing))} not known as polynomials in the position"
+        return f"no polynomial in the position is known for {' and '.join(dict.fromkeys(missing))}"
     score = _Score.of(query, keys, Fraction(node.scale))
     place = score.winner(min(query.bound, keys.bound))
     if place is None:
