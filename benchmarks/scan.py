@@ -4,12 +4,17 @@
 
 One query, n keys of width d, tie last. Every line first checks the winner: its score in doubles must be the
 largest, up to what rounding explains. Then the scan, `argmax(k @ q)`, and a sum over the same bytes by
-vectors (which is what this machine can read) run in turn, in one process and on one thread; medians are
-printed.
-`of read` is the share of the measured bandwidth that the scan reaches. No keys beyond `--bytes` are made.
+vectors (which is what this machine can read) run in turn, in one process and on one thread each; medians are
+printed. `of read` is the share of the measured bandwidth that the scan reaches. No keys beyond `--bytes` are
+made.
 """
 
 from __future__ import annotations
+
+import os
+
+# Before NumPy is imported: threads of its BLAS would spin beside the runs that follow.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import statistics
