@@ -40,9 +40,13 @@ def attnc(*args: object, stdin: str | bytes | None = None, env: dict[str, str] |
 
 
 def start(*args: object, env: dict[str, str] | None = None, **streams: object) -> "subprocess.Popen[bytes]":
-    """Start a command in a process of its own, as the installed script would."""
+    """Start a command in a process of its own, as the installed script would.
+
+    Ctrl-C reaches it even where these tests run in the background of a shell, which has its children ignore it.
+    """
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     return subprocess.Popen(
-        [sys.executable, "-c", "from attnc.cli import main; main()", *map(str, args)],
+        [sys.executable, "-c", f"{listening}; from attnc.cli import main; main()", *map(str, args)],
         env=os.environ | (env or {}),
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
     )

@@ -90,7 +90,7 @@ SIZES = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("name", SPECS)
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     family=families, seed=seeds, sizes=SIZES, group=st.sampled_from([1, 3]), key_heads=st.sampled_from([1, 2])
 )
@@ -142,7 +142,7 @@ def test_threads_do_not_change_a_bit(threads, monkeypatch):
 # --- numbers that have no place on a hull ---
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(
     seed=seeds, where=st.sampled_from(["q", "k", "v"]), name=st.sampled_from(["full", "causal", "shifted"])
 )

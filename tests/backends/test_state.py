@@ -74,8 +74,8 @@ actions = st.lists(
         st.tuples(st.just("fork"), st.just(0)),
         st.tuples(st.just("swap"), st.just(0)),
     ),
-    min_size=2,
-    max_size=9,
+    min_size=3,
+    max_size=8,
 )
 HEADS = [(1, 1, 1), (1, 4, 2), (2, 2, 2), (2, 3, 1), (0, 2, 1)]
 
@@ -91,7 +91,7 @@ def check_steps(graph, ways, expected):
                 same_numbers(got, wanted, value.type.dtype)
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(
     plan=actions, family=families.filter(lambda f: f != "exponents"), seed=seeds, heads=st.sampled_from(HEADS)
 )
