@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 
 import attnc
 from attnc_backends.numba import modules
-from attnc_backends.numba.shared import shared_compilations
+from attnc_backends.numba.shared import shared_compilations, shared_source
 from backend_cases import compiled, same_numbers
 
 LENGTHS = """
@@ -30,9 +31,11 @@ def files_in(directory):
     return sorted((str(path), path.stat().st_mtime_ns) for path in directory.rglob("*"))
 
 
-def test_one_compilation_serves_every_length():
+def test_one_compilation_serves_every_length(tmp_path, monkeypatch):
     program = compiled(LENGTHS)
-    before, shared, files = program.compilations, shared_compilations(), files_in(modules.cache_dir())
+    before, shared = program.compilations, shared_compilations()
+    # Whatever were generated now would be written here; other tests may be filling the usual place.
+    monkeypatch.setenv(modules.ENV_CACHE_DIR, str(tmp_path))
     for n in (1, 2, 15, 16, 17, 63, 64, 65, 1000, 4097, 100_000):
         keys = np.stack([2.0 * np.arange(n), -1.0 * np.arange(n) ** 2], axis=-1)
         queries = np.stack([np.arange(n) // 2, np.ones(n)], axis=-1)
@@ -42,14 +45,14 @@ def test_one_compilation_serves_every_length():
         out = program.decode(np.zeros((1, 4, 1, 16), np.float32), keys, keys + 0.5)
         assert (out == 0.5).all()
     assert (program.compilations, shared_compilations()) == (before, shared)
-    assert files_in(modules.cache_dir()) == files
+    assert files_in(tmp_path) == []
 
 
 SECOND = """
 import json, sys
 import numpy as np
 import attnc
-from attnc_backends.numba.shared import shared_compilations
+from attnc_backends.numba.shared import shared_compilations, shared_source
 
 program = attnc.compile(sys.stdin.read(), pipeline="select-strategy")
 n = 300
@@ -59,25 +62,27 @@ print(json.dumps([program.compilations, shared_compilations(), str(program.path)
 """
 
 
-def run_second():
+def test_a_second_process_compiles_nothing(tmp_path):
+    """Given nothing but what the first one left behind for this spec, copied to another place."""
+    program = compiled(LENGTHS)
+    program.lookup(np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 1)))
+    for name in (program.path.stem, modules.module_name(shared_source())):
+        for file in program.path.parent.rglob(f"{name}.*"):
+            copy = tmp_path / file.relative_to(program.path.parent)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy2(file, copy)
+    files = files_in(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", SECOND],
         input=LENGTHS,
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ,
+        env=os.environ | {modules.ENV_CACHE_DIR: str(tmp_path)},
     )
-    return json.loads(done.stdout)
-
-
-def test_a_second_process_compiles_nothing():
-    program = compiled(LENGTHS)
-    program.lookup(np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 1)))
-    files = files_in(modules.cache_dir())
-    compilations, shared, path, total = run_second()
-    assert (compilations, shared, path) == (0, 0, str(program.path))
-    assert files_in(modules.cache_dir()) == files
+    compilations, shared, path, total = json.loads(done.stdout)
+    assert (compilations, shared, path) == (0, 0, str(tmp_path / program.path.name))
+    assert [name for name, _ in files_in(tmp_path)] == [name for name, _ in files]
     n = 300
     keys = np.stack([2.0 * np.arange(n), -1.0 * np.arange(n) ** 2], axis=-1)
     assert program.lookup(keys[:, ::-1], keys, np.arange(float(n))[:, np.newaxis]).sum() == total

@@ -19,6 +19,9 @@ from attnc_ir.errors import CacheError
 
 ENV_CACHE_DIR = "ATTNC_CACHE_DIR"
 
+_WRITTEN = 946_684_800
+"""When every generated file was written, as far as its time stamp says: at the beginning of 2000."""
+
 
 def cache_dir() -> Path:
     """Where generated code lives: `$ATTNC_CACHE_DIR`, else the user's cache directory."""
@@ -49,6 +52,9 @@ def write_module(source: str) -> Path:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
+            # Numba asks a file's time whether its machine code is still good. The name says so already; with
+            # one time for all it stays good when two processes write the same file or a cache is copied.
+            os.utime(temporary, (_WRITTEN, _WRITTEN))
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -82,8 +88,8 @@ def import_module(path: Path) -> ModuleType:
 
 
 def _forget_machine_code(path: Path) -> bool:
-    """Remove what Numba keeps beside a generated module; whether there was anything."""
-    kept = list((path.parent / "__pycache__").glob(f"{path.stem}.*.nb[ic]"))
+    """Remove what Python and Numba keep beside a generated module; whether there was anything."""
+    kept = list((path.parent / "__pycache__").glob(f"{path.stem}.*"))
     for file in kept:
         file.unlink(missing_ok=True)
     return bool(kept)
