@@ -16,21 +16,24 @@ import ctypes
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from attnc_backends.numba.memory import address_of
-from attnc_backends.numba.runtime.hull import hull_append, hull_last, hull_mean, hull_scratch_bytes
+from attnc_backends.numba.modules import import_module, write_module
+from attnc_backends.numba.runtime.hull import hull_scratch_bytes
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_BYTES,
     HULL_CHUNKS_USED,
@@ -40,29 +43,53 @@ from attnc_backends.numba.runtime.hull_layout import (
     hull_init,
 )
 from attnc_backends.numba.runtime.memory import DT_F64, load_f64, load_i64, store_f64, store_i64
+from attnc_backends.numba.shared import EXPORTS, shared_source, shared_table
 
 WIDTH = 2
 MEAN, LATEST = 0, 1
 
 
+def _entry(parameters: str):
+    """An intrinsic that calls a shared runtime function by address, as compiled programs do."""
+
+    def call(typingctx, address, arguments):
+        def codegen(context, builder, signature, args):
+            kinds = [ir.DoubleType() if letter == "d" else ir.IntType(64) for letter in parameters]
+            function = ir.FunctionType(ir.IntType(64), kinds).as_pointer()
+            values = [builder.extract_value(args[1], i) for i in range(len(parameters))]
+            return builder.call(builder.inttoptr(args[0], function), values)
+
+        return types.int64(types.int64, arguments), codegen
+
+    return intrinsic(call)
+
+
+_FUNCTIONS = [export.name for export in EXPORTS]
+_APPEND, _LAST, _MEAN = (8 * _FUNCTIONS.index(f"hull_{name}") for name in ("append", "last", "mean"))
+_call_append = _entry("iiiiii")
+_call_last = _entry("iiddi")
+_call_mean = _entry("iiiiiddii")
+
+
 @njit(nogil=True, error_model="numpy")
-def attnc_steps(heads, steps, keys, queries, values, out, best, regions, stride, ties, scratch):
+def attnc_steps(table, heads, steps, keys, queries, values, out, best, regions, stride, ties, scratch):
     """The loop of `textbook_steps`. `best`, when given, gets winners, or minus the number tied."""
     row = 8 * WIDTH
+    append, last, mean = load_i64(table + _APPEND), load_i64(table + _LAST), load_i64(table + _MEAN)
     for j in range(steps):
         for head in range(heads):
             hull = regions + head * stride
             own_keys, own_values = keys + 16 * head * steps, values + row * head * steps
-            hull_append(hull, own_keys, own_values, row, DT_F64, scratch)
+            _call_append(append, (hull, own_keys, own_values, row, DT_F64, scratch))
             query = queries + 16 * (head * steps + j)
             qx, qy = load_f64(query), load_f64(query + 8)
             to = out + row * head
             if load_i64(ties + 8 * head) == LATEST:
-                winner = hull_last(hull, own_keys, qx, qy, scratch)
+                winner = _call_last(last, (hull, own_keys, qx, qy, scratch))
                 for c in range(WIDTH):
                     store_f64(to + 8 * c, load_f64(own_values + row * winner + 8 * c))
             else:
-                winner = -hull_mean(hull, own_keys, own_values, row, DT_F64, qx, qy, to, scratch)
+                winner = -_call_mean(mean, (hull, own_keys, own_values, row, DT_F64, qx, qy, to, scratch))
             if best != 0:
                 store_i64(best + 8 * (head * steps + j), winner)
 
@@ -123,7 +150,8 @@ class Textbook:
 class Ours:
     """Hulls of all heads in one block of memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: np.ndarray | None = None) -> None:
+        self.table = shared_table() if table is None else table
         self.bytes = 0
 
     def run(self, s: Streams, best: np.ndarray | None = None) -> float:
@@ -139,7 +167,8 @@ class Ours:
         to = address_of(best) if best is not None else 0
         start = time.perf_counter_ns()
         attnc_steps(
-            heads, steps, address_of(s.keys), address_of(s.queries), address_of(s.values), address_of(out),
+            address_of(self.table), heads, steps,
+            address_of(s.keys), address_of(s.queries), address_of(s.values), address_of(out),
             to, base, stride, address_of(s.ties), address_of(scratch),
         )  # fmt: skip
         spent = (time.perf_counter_ns() - start) / (heads * steps)
@@ -156,7 +185,7 @@ class Ours:
 
 @dataclass
 class Family:
-    """A family of streams; the ratio it must reach, and whether ties make the textbook structure unreliable."""
+    """A family of streams: the ratio it must reach, and whether ties mislead the textbook structure."""
 
     name: str
     target: float
@@ -300,45 +329,21 @@ def show(line: Line) -> None:
     )
 
 
-def predicate_cost() -> Iterator[tuple[str, float]]:
-    """Our loop over generic keys, exact against one whose predicates stop at the rounded result."""
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import hull; hull.time_generic()"
-    times: dict[str, list[float]] = {"exact": [], "naive": []}
-    for _ in range(3):
-        for mode, spent in times.items():
-            done = subprocess.run(
-                [sys.executable, "-c", script, str(Path(__file__).parent)],
-                check=True, capture_output=True, text=True, env=os.environ | {"ATTNC_BENCH_PREDICATE": mode},
-            )  # fmt: skip
-            spent.append(json.loads(done.stdout.splitlines()[-1]))
-    yield from ((mode, statistics.median(np.ravel(values))) for mode, values in times.items())
+def naive_table() -> np.ndarray:
+    """The shared functions again, with predicates that stop at the rounded result."""
+    settled = "    return 1 if s > 0.0 else (-1 if s < 0.0 else 0)"
+    source, replaced = re.subn(r"    return _(compare_dot2|orient2)_exact\(.*\)", settled, shared_source())
+    assert replaced == 2, replaced
+    module = import_module(write_module(source))
+    return np.array([getattr(module, f"export_{export.name}").address for export in EXPORTS], np.int64)
 
 
-def time_generic() -> None:
-    """In a process of its own, because the naive predicates are patched in before anything is compiled."""
+def predicate_cost() -> tuple[float, float]:
+    """Nanoseconds per step on generic keys, exact and naive, by alternating runs."""
     s = stream("gaussian", 200_000, np.random.default_rng(5))
-    Ours().run(one_head(s, 0))
-    print(json.dumps([Ours().run(s) for _ in range(5)]))
-
-
-if os.environ.get("ATTNC_BENCH_PREDICATE") == "naive":
-
-    @njit(nogil=True, error_model="numpy")
-    def _naive(qx, qy, x1, y1, x2, y2, scratch):
-        s = qx * (x1 - x2) + qy * (y1 - y2)
-        return 1 if s > 0.0 else (-1 if s < 0.0 else 0)
-
-    @njit(nogil=True, error_model="numpy")
-    def _naive_turn(ax, ay, bx, by, cx, cy, scratch):
-        s = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        return 1 if s > 0.0 else (-1 if s < 0.0 else 0)
-
-    for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "").startswith("attnc_backends.numba.runtime."):
-            if hasattr(module, "compare_dot2"):
-                module.compare_dot2 = _naive
-            if hasattr(module, "orient2"):
-                module.orient2 = _naive_turn
+    exact, naive = Ours(), Ours(naive_table())
+    times = [(exact.run(s), naive.run(s)) for _ in range(7)]
+    return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 
 
 def plot(lines: list[Line], folder: Path) -> None:
@@ -413,11 +418,8 @@ def main() -> None:
             lines.append(compare(name, one_head(s, head), 1, textbook, options.runs))
             show(lines[-1])
     if not options.no_predicates:
-        cost = dict(predicate_cost())
-        print(
-            f"exact predicates: {cost['exact']:.1f} ns against {cost['naive']:.1f} naive, "
-            f"{cost['exact'] / cost['naive']:.2f} times (goal <= 1.3)"
-        )
+        exact, naive = predicate_cost()
+        print(f"exact predicates: {exact:.1f} ns, naive {naive:.1f}: {exact / naive:.2f} times (goal <= 1.3)")
     if options.json:
         options.json.write_text(
             json.dumps([asdict(line) for line in lines], indent=1) + "\n", encoding="utf-8"

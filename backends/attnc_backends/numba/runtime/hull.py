@@ -170,7 +170,7 @@ def hull_last(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     return best
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_ties_count(h: int, parts: int, scratch: int) -> int:
     """How many keys the tied set has."""
     total = 0
@@ -180,7 +180,7 @@ def _hull_ties_count(h: int, parts: int, scratch: int) -> int:
     return total
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _hull_ties_cached_sum(
     h: int, parts: int, column: int, vals: int, value_stride: int, vdtype: int, scratch: int
 ) -> tuple[float, float]:

@@ -78,7 +78,7 @@ def hull_group_new(h: int, position: int) -> int:
     return group
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_group_drop(h: int, group: int) -> None:
     """Return a group to the free list; -1 is no group."""
     if group >= 0:
@@ -86,7 +86,7 @@ def hull_group_drop(h: int, group: int) -> None:
         store_i64(h + HULL_GROUPS_FREE, group)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_row_sum(
     position: int, column: int, vals: int, value_stride: int, vdtype: int
 ) -> tuple[float, float]:
@@ -95,7 +95,7 @@ def hull_row_sum(
     return value, (0.0 if math.isfinite(value) else math.nan)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_group_sum(
     h: int, group: int, column: int, vals: int, value_stride: int, vdtype: int
 ) -> tuple[float, float]:
@@ -107,7 +107,7 @@ def hull_group_sum(
     return load_f64(at), load_f64(at + 8)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_sum_join(a_hi: float, a_lo: float, b_hi: float, b_lo: float) -> tuple[float, float]:
     """The sum of two sums: exact, with hi rounded to nearest, or with a NaN in lo.
 
@@ -120,7 +120,7 @@ def hull_sum_join(a_hi: float, a_lo: float, b_hi: float, b_lo: float) -> tuple[f
     return hi, (lo if t_tail == 0.0 and w_tail == 0.0 else math.nan)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_group_add(
     h: int, group: int, kind: int, position: int, vals: int, value_stride: int, vdtype: int
 ) -> None:

@@ -308,7 +308,7 @@ def _hull_chunk_shift(chunk: int, to: int, source: int, end: int, target: int) -
         copy_bytes(target + column + 4 * to, chunk + column + 4 * source, 4 * (end - source))
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_leaf_shift(leaf: int, to: int, source: int, end: int, target: int) -> None:
     """Move vertices [source, end) of the leaf at `leaf` to index `to` of the leaf at `target`."""
     count = end - source
@@ -433,7 +433,7 @@ def hull_set_edge_group(h: int, half: int, keys: int, place: int, group: int) ->
 
 @njit(nogil=True, error_model="numpy")
 def hull_run_open(h: int, half: int, keys: int, position: int) -> None:
-    """Make room for `position`, a multiple of HULL_FAN, where the vertices are all positions before it.
+    """Make room at the end for `position`, a multiple of HULL_FAN, where vertices are all positions before it.
 
     The new leaf has no memory; its count of vertices is right only after hull_run_close.
     """
