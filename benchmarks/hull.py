@@ -43,7 +43,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     hull_init,
 )
 from attnc_backends.numba.runtime.memory import DT_F64, load_f64, load_i64, store_f64, store_i64
-from attnc_backends.numba.shared import EXPORTS, shared_source, shared_table
+from attnc_backends.numba.shared import LIBRARIES, library_source
 
 WIDTH = 2
 MEAN, LATEST = 0, 1
@@ -64,7 +64,8 @@ def _entry(parameters: str):
     return intrinsic(call)
 
 
-_FUNCTIONS = [export.name for export in EXPORTS]
+_LIBRARY = next(library for library in LIBRARIES if library.name == "hull")
+_FUNCTIONS = [export.name for export in _LIBRARY.exports]
 _APPEND, _LAST, _MEAN = (8 * _FUNCTIONS.index(f"hull_{name}") for name in ("append", "last", "mean"))
 _call_append = _entry("iiiiii")
 _call_last = _entry("iiddi")
@@ -147,11 +148,17 @@ class Textbook:
         return (time.perf_counter_ns() - start) / (heads * steps), lines
 
 
+def hull_table(source: str | None = None) -> np.ndarray:
+    """The addresses of the hull library's functions, or of those of a variant of its source."""
+    module = import_module(write_module(source or library_source(_LIBRARY)))
+    return np.array([getattr(module, f"export_{name}").address for name in _FUNCTIONS], np.int64)
+
+
 class Ours:
     """Hulls of all heads in one block of memory."""
 
     def __init__(self, table: np.ndarray | None = None) -> None:
-        self.table = shared_table() if table is None else table
+        self.table = hull_table() if table is None else table
         self.bytes = 0
 
     def run(self, s: Streams, best: np.ndarray | None = None) -> float:
@@ -332,10 +339,10 @@ def show(line: Line) -> None:
 def naive_table() -> np.ndarray:
     """The shared functions again, with predicates that stop at the rounded result."""
     settled = "    return 1 if s > 0.0 else (-1 if s < 0.0 else 0)"
-    source, replaced = re.subn(r"    return _(compare_dot2|orient2)_exact\(.*\)", settled, shared_source())
+    exact = r"    return _(compare_dot2|orient2)_exact\(.*\)"
+    source, replaced = re.subn(exact, settled, library_source(_LIBRARY))
     assert replaced == 2, replaced
-    module = import_module(write_module(source))
-    return np.array([getattr(module, f"export_{export.name}").address for export in EXPORTS], np.int64)
+    return hull_table(source)
 
 
 def predicate_cost() -> tuple[float, float]:

@@ -12,7 +12,7 @@ import pytest
 
 import attnc
 from attnc_backends.numba import modules
-from attnc_backends.numba.shared import shared_compilations, shared_source
+from attnc_backends.numba.shared import LIBRARIES, library_source, shared_compilations
 from backend_cases import compiled, same_numbers
 
 LENGTHS = """
@@ -52,7 +52,7 @@ SECOND = """
 import json, sys
 import numpy as np
 import attnc
-from attnc_backends.numba.shared import shared_compilations, shared_source
+from attnc_backends.numba.shared import shared_compilations
 
 program = attnc.compile(sys.stdin.read(), pipeline="select-strategy")
 n = 300
@@ -66,7 +66,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
     """Given nothing but what the first one left behind for this spec, copied to another place."""
     program = compiled(LENGTHS)
     program.lookup(np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 1)))
-    for name in (program.path.stem, modules.module_name(shared_source())):
+    for name in (program.path.stem, *(modules.module_name(library_source(x)) for x in LIBRARIES)):
         for file in program.path.parent.rglob(f"{name}.*"):
             copy = tmp_path / file.relative_to(program.path.parent)
             copy.parent.mkdir(exist_ok=True)

@@ -20,6 +20,7 @@ from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
 from attnc_backends.numba.emit_scan import emit_scan_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
+from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.normalizer import Hardmax, Tie
@@ -141,9 +142,9 @@ class GraphProgram:
         return tuple((plan, number) for plan in self.caches for number in range(len(plan.structures)))
 
     @property
-    def needs_runtime(self) -> bool:
-        """Whether its functions call the shared runtime."""
-        return any("shared_" in text for text in self.functions)
+    def libraries(self) -> tuple[Library, ...]:
+        """The libraries of the shared runtime that its functions call."""
+        return libraries_called("\n".join(self.functions))
 
     @property
     def constants(self) -> tuple[Constant, ...]:

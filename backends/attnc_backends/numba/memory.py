@@ -65,7 +65,7 @@ class Frames:
         self.program = program
         self.slots = slots
         self.stateful = program.context.stateful
-        self.needs_runtime = program.needs_runtime
+        self.libraries = program.libraries
         self.inputs = [self._places(v) for v in graph.inputs]
         made = [r for op in program.ops for r in op.results if isinstance(r.type, TensorType)]
         outputs = {v.name for v in graph.outputs}
@@ -77,8 +77,8 @@ class Frames:
     def blank(self) -> npt.NDArray[np.int64]:
         """A frame that only knows where the shared runtime is."""
         frame = np.zeros(len(self.slots), np.int64)
-        if self.needs_runtime:
-            frame[RUNTIME_SLOT] = address_of(shared_table())
+        if self.libraries:
+            frame[RUNTIME_SLOT] = address_of(shared_table(self.libraries))
         return frame
 
     def _symbols(self) -> list[str]:

@@ -1,18 +1,18 @@
 """The part of the runtime that is compiled once for all programs: super-accumulator, hull, running structures.
 
-These functions are large and the same in every program, so they live in one generated module of their own,
-named by its content like any other, and are exported with the C calling convention. A program reaches them
-through a table of addresses that its frame points to; what is called for every key stays inlined in the
-program itself.
+These functions are large and the same in every program, so they live in generated modules of their own, one a
+library, named by their content like any other, and are exported with the C calling convention. A program
+reaches them through a table of addresses that its frame points to, and loads only the libraries it calls;
+what is called for every key stays inlined in the program itself.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,73 +20,102 @@ import numpy.typing as npt
 from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.modules import import_module, write_module
 
-_PIECES = {"exact", "hull", "hull_layout", "running"}
 _C, _LLVM = {"i": "int64", "d": "float64"}, {"i": "ir.IntType(64)", "d": "ir.DoubleType()"}
 
 
 @dataclass(frozen=True)
 class Export:
-    """A function of the shared runtime: result and parameters as letters, `i` int64 and `d` double."""
+    """A function of the shared runtime: result and parameters as letters, `i` int64 and `d` double; one
+    without a result returns 0 to its caller.
+    """
 
     name: str
-    result: str
     parameters: str
+    result: str = ""
 
 
-EXPORTS = (
-    Export("acc_clear", "i", "i"),
-    Export("acc_add", "i", "id"),
-    Export("acc_add_product", "i", "idd"),
-    Export("acc_add_product3", "i", "iddd"),
-    Export("acc_sign", "i", "i"),
-    Export("acc_round", "d", "i"),
-    Export("hull_scratch_bytes", "i", "i"),
-    Export("hull_bytes", "i", "iii"),
-    Export("hull_init", "i", "iiii"),
-    Export("hull_move", "i", "iii"),
-    Export("hull_append", "i", "iiiiii"),
-    Export("hull_first", "i", "iiddi"),
-    Export("hull_last", "i", "iiddi"),
-    Export("hull_mean", "i", "iiiiiddii"),
-    Export("running_bytes", "i", "iii"),
-    Export("running_start", "i", "iiii"),
-    Export("running_move", "i", "iii"),
-    Export("running_equal", "i", "iiiiiii"),
-    Export("running_best", "i", "iiiiiiiiiii"),
-    Export("running_best_mean", "i", "iii"),
-    Export("running_mean", "i", "iiiiiiii"),
+@dataclass(frozen=True)
+class Library:
+    """Runtime pieces that are compiled together, and what programs may call of them."""
+
+    name: str
+    pieces: frozenset[str]
+    exports: tuple[Export, ...]
+
+
+LIBRARIES = (
+    Library(
+        "exact",
+        frozenset({"exact"}),
+        (
+            Export("acc_clear", "i"),
+            Export("acc_add", "id"),
+            Export("acc_add_product", "idd"),
+            Export("acc_add_product3", "iddd"),
+            Export("acc_sign", "i", "i"),
+            Export("acc_round", "i", "d"),
+        ),
+    ),
+    Library(
+        "hull",
+        frozenset({"hull", "hull_layout"}),
+        (
+            Export("hull_scratch_bytes", "i", "i"),
+            Export("hull_bytes", "iii", "i"),
+            Export("hull_init", "iiii", "i"),
+            Export("hull_move", "iii", "i"),
+            Export("hull_append", "iiiiii", "i"),
+            Export("hull_first", "iiddi", "i"),
+            Export("hull_last", "iiddi", "i"),
+            Export("hull_mean", "iiiiiddii", "i"),
+        ),
+    ),
+    Library(
+        "running",
+        frozenset({"running"}),
+        (
+            Export("running_bytes", "iii", "i"),
+            Export("running_start", "iiii"),
+            Export("running_move", "iii"),
+            Export("running_equal", "iiiiiii", "i"),
+            Export("running_best", "iiiiiiiiiii", "i"),
+            Export("running_best_mean", "iii", "i"),
+            Export("running_mean", "iiiiiiii", "i"),
+        ),
+    ),
 )
-_VOID = {
-    "acc_clear",
-    "acc_add",
-    "acc_add_product",
-    "acc_add_product3",
-    "running_start",
-    "running_move",
-}
+"""A library more, and programs that call its functions load it."""
+
+EXPORTS = tuple(export for library in LIBRARIES for export in library.exports)
 
 
 def _wrapper(export: Export) -> str:
     names = [f"a{i}" for i in range(len(export.parameters))]
-    signature = f"{_C[export.result]}({', '.join(_C[p] for p in export.parameters)})"
+    signature = f"{_C[export.result or 'i']}({', '.join(_C[p] for p in export.parameters)})"
     call = f"{export.name}({', '.join(names)})"
-    body = f"    {call}\n    return 0" if export.name in _VOID else f"    return {call}"
+    body = f"    return {call}" if export.result else f"    {call}\n    return 0"
     return (
         f'@cfunc("{signature}", cache=True, error_model="numpy", boundscheck=False)\n'
         f"def export_{export.name}({', '.join(names)}):\n{body}"
     )
 
 
-def shared_source() -> str:
-    """The shared module."""
+def library_source(library: Library) -> str:
+    """The module of one library."""
     parts = [
-        '"""Generated by attnc: the runtime that all programs share. Named after its content."""',
+        f'"""Generated by attnc: {library.name}, shared by all programs. Named after its content."""',
         "# ruff: noqa",
         HEADER.strip() + "\nfrom numba import cfunc",
-        runtime_text(_PIECES),
-        *(_wrapper(export) for export in EXPORTS),
+        runtime_text(set(library.pieces)),
+        *(_wrapper(export) for export in library.exports),
     ]
     return "\n\n\n".join(parts) + "\n"
+
+
+def libraries_called(text: str) -> tuple[Library, ...]:
+    """The libraries whose functions `text` calls, as `shared_NAME(...)`."""
+    called = set(re.findall(r"\bshared_(\w+)\(", text))
+    return tuple(x for x in LIBRARIES if called & {export.name for export in x.exports})
 
 
 def shared_intrinsics(layout_slot: int, text: str) -> str:
@@ -105,27 +134,41 @@ def shared_intrinsics(layout_slot: int, text: str) -> str:
             f"        i64 = ir.IntType(64)\n"
             f"        slot = builder.inttoptr(builder.add(args[0], i64({8 * layout_slot})), i64.as_pointer())\n"
             f"        entry = builder.inttoptr(builder.add(builder.load(slot), i64({8 * index})), i64.as_pointer())\n"
-            f"        function = ir.FunctionType({_LLVM[export.result]}, [{llvm}])\n"
+            f"        function = ir.FunctionType({_LLVM[export.result or 'i']}, [{llvm}])\n"
             f"        target = builder.inttoptr(builder.load(entry), function.as_pointer())\n"
             f"        return builder.call(target, args[1:])\n\n"
-            f"    return types.{_C[export.result]}({types}), codegen"
+            f"    return types.{_C[export.result or 'i']}({types}), codegen"
         )
     return "\n\n\n".join(parts)
 
 
+_TABLE = np.zeros(len(EXPORTS), np.int64)
+"""Addresses in the order of `EXPORTS`, 0 where the library is not loaded. It stays alive for the life of the
+process, like the code it points to.
+"""
+
+
 @cache
-def _loaded() -> tuple[npt.NDArray[np.int64], ModuleType]:
-    module = import_module(write_module(shared_source()))
-    addresses = [getattr(module, f"export_{export.name}").address for export in EXPORTS]
-    return np.array(addresses, np.int64), module
+def _loaded(library: Library) -> ModuleType:
+    """The library's module; its addresses stand in the table."""
+    module = import_module(write_module(library_source(library)))
+    for export in library.exports:
+        _TABLE[EXPORTS.index(export)] = getattr(module, f"export_{export.name}").address
+    return module
 
 
-def shared_table() -> npt.NDArray[np.int64]:
-    """The table of addresses. It stays alive for the life of the process, like the code it points to."""
-    return _loaded()[0]
+def shared_table(libraries: Iterable[Library]) -> npt.NDArray[np.int64]:
+    """The table of addresses, with those of `libraries`."""
+    for library in libraries:
+        _loaded(library)
+    return _TABLE
 
 
 def shared_compilations() -> int:
     """How many of the shared functions were compiled in this process instead of loaded."""
-    functions: list[Any] = [getattr(_loaded()[1], f"export_{export.name}") for export in EXPORTS]
-    return sum(1 for function in functions if function.cache_hits == 0)
+    return sum(
+        getattr(_loaded(library), f"export_{export.name}").cache_hits == 0
+        for library in LIBRARIES
+        if any(_TABLE[EXPORTS.index(export)] for export in library.exports)
+        for export in library.exports
+    )

@@ -59,7 +59,7 @@ from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, st
 def _hull_join_vertex(
     h: int, half: int, edge: int, group: int, position: int, vals: int, value_stride: int, vdtype: int
 ) -> int:
-    """Put a vertex, its own group and first position given, inside edge group `edge` (-1: empty); the group."""
+    """Put a vertex, with its own group and first position, in edge group `edge` (-1: empty); the group."""
     if edge < 0:
         return group if group >= 0 else hull_group_new(h, position)
     if group < 0:

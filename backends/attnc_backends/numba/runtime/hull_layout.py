@@ -51,7 +51,7 @@ HULL_CHUNKS_AT = 112
 HULL_GROUPS_AT = 120
 HULL_LINKS_AT = 128
 
-# The record of a half: where its top lies, how many chunks it has, how many fit. When the half is a single leaf
+# The record of a half: where its top lies, how many chunks it has and may have. When the half is one leaf
 # with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
 HULL_HALF = 136
 HULL_HALF_BYTES = 40

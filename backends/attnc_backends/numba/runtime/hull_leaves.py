@@ -433,7 +433,7 @@ def hull_set_edge_group(h: int, half: int, keys: int, place: int, group: int) ->
 
 @njit(nogil=True, error_model="numpy")
 def hull_run_open(h: int, half: int, keys: int, position: int) -> None:
-    """Make room at the end for `position`, a multiple of HULL_FAN, where vertices are all positions before it.
+    """Make room at the end for `position`, a multiple of HULL_FAN, where all positions before are vertices.
 
     The new leaf has no memory; its count of vertices is right only after hull_run_close.
     """

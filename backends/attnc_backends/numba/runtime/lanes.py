@@ -150,7 +150,7 @@ def count_above(address: int, count: int, x: float) -> int:
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def count_rising(xs: int, ys: int, count: int, qx: float, qy: float) -> int:
-    """How many of the `count` steps, up to 64, from a point to the next rise in doubles; 65 points are read."""
+    """How many of the `count` steps, up to 64, from a point to the next rise in doubles; reads 65 points."""
     bits = lanes_rising(xs, ys, qx, qy)
     if count > 8:
         for index in range(8, 64, 8):
