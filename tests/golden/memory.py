@@ -20,7 +20,7 @@ def g0_op0(frame, t, worker, workers, scratch):
     cache0_hull = load_i64(frame + 192)
     cache0_hull_stride = load_i64(frame + 200)
     if workers == 0:
-        return shared_hull_scratch_bytes(frame, 3)
+        return max(0, 0, shared_hull_scratch_bytes(frame, 3))
     n = load_i64(cache0_count)
     for head in range(d_H):
         for c in range(2):
