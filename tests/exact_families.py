@@ -28,7 +28,9 @@ def _near_ties(rng, count, width):
 
 
 def _exponents(rng, count, width):
-    return rng.choice([0.0, -0.0, 1.0, -1.0, 1e-30, -1e300, 1e300, HUGE, TINY, 1e-160, -2e150], (count, width))
+    return rng.choice(
+        [0.0, -0.0, 1.0, -1.0, 1e-30, -1e300, 1e300, HUGE, TINY, 1e-160, -2e150], (count, width)
+    )
 
 
 def _polygon(rng, count, width):

@@ -163,11 +163,15 @@ def modes():
     """Every combination, in an order in which each stretch of them has something of everything."""
     batch = [
         Mode(width, dtype, tie, mask, scale, step=False)
-        for width, dtype, tie, mask, scale in itertools.product((1, 2, 3, 4, 6, 9), DTYPES, TIES, MASKS, SCALES)
+        for width, dtype, tie, mask, scale in itertools.product(
+            (1, 2, 3, 4, 6, 9), DTYPES, TIES, MASKS, SCALES
+        )
     ]
     steps = [
         Mode(width, dtype, tie, mask, scale, step=True)
-        for width, dtype, tie, mask, scale in itertools.product((1, 2, 3, 5), DTYPES, TIES, STEP_MASKS, SCALES)
+        for width, dtype, tie, mask, scale in itertools.product(
+            (1, 2, 3, 5), DTYPES, TIES, STEP_MASKS, SCALES
+        )
     ]
     rng = np.random.default_rng(20)
     for group in (batch, steps):

@@ -80,9 +80,7 @@ def batch(mode, rng):
     for at in np.ndindex(b, g * group):
         source = at[0], at[1] // group
         seen = allowed(mode.mask, arrays, at[0], n, m)
-        ties = tied(
-            arrays["q"][at].astype("f8"), arrays["k"][source].astype("f8"), seen, SCALES[mode.scale]
-        )
+        ties = tied(arrays["q"][at].astype("f8"), arrays["k"][source].astype("f8"), seen, SCALES[mode.scale])
         wanted[at] = answers(ties, arrays["v"][source], mode.tie)
     results = mode.program.run("g", arrays)
     results = results if isinstance(results, tuple) else (results,)

@@ -65,7 +65,9 @@ class Frames:
         self.program = program
         self.slots = slots
         self.stateful = program.context.stateful
-        self.libraries = program.libraries
+        # Loaded here, so that what has to be compiled is compiled before the first call.
+        self.table = shared_table(program.libraries)
+        self.needs_table = bool(program.libraries)
         self.inputs = [self._places(v) for v in graph.inputs]
         made = [r for op in program.ops for r in op.results if isinstance(r.type, TensorType)]
         outputs = {v.name for v in graph.outputs}
@@ -77,8 +79,8 @@ class Frames:
     def blank(self) -> npt.NDArray[np.int64]:
         """A frame that only knows where the shared runtime is."""
         frame = np.zeros(len(self.slots), np.int64)
-        if self.libraries:
-            frame[RUNTIME_SLOT] = address_of(shared_table(self.libraries))
+        if self.needs_table:
+            frame[RUNTIME_SLOT] = address_of(self.table)
         return frame
 
     def _symbols(self) -> list[str]:
