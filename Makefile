@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint fmt demo bench clean
+.PHONY: help setup test lint fmt demo bench fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ demo: $(STAMP) ## run the word count example; TEXT=file counts that file
 
 bench: $(STAMP) ## run the benchmarks; ARGS is passed on
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+fuzz: $(STAMP) ## draw a million hard-max cases and check each; ARGS is passed on
+	$(BIN)/python tests/exact_sweep.py $(ARGS)
 
 clean: ## remove build products and caches; .venv stays
 	rm -rf build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

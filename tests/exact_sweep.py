@@ -19,7 +19,7 @@ import numpy as np
 
 import attnc
 from exact_families import FAMILIES, queries_for
-from exact_modes import DTYPES, SCALES, allowed, mask_arrays, modes
+from exact_modes import SCALES, Derived, allowed, modes, stored, values_for
 from exact_oracle import answers, tied
 
 REFERENCE_SHARE = 0.02
@@ -34,63 +34,36 @@ class Difference(Exception):
         self.arrays = arrays
 
 
-def stored(rows, dtype):
-    """Doubles as the node stores them: rounded to its type, and finite."""
-    kind = DTYPES[dtype]
-    with np.errstate(over="ignore"):
-        return np.clip(rows, -np.finfo(kind).max, np.finfo(kind).max).astype(kind)
-
-
-def values_for(rng, shape):
-    """Value rows whose sums are hard to round, or small integers."""
-    match rng.integers(0, 3):
-        case 0:
-            return rng.integers(-5, 6, shape).astype(np.float64)
-        case 1:
-            return rng.normal(size=shape)
-        case _:
-            return rng.choice([1e16, 1.0, -1e16, 1e-16, 3.0, -0.0, 2.0**-1074, 1e300], shape)
-
-
 def check(mode, what, arrays, got, wanted):
     """Bit for bit."""
     if got.tobytes() != np.ascontiguousarray(wanted).tobytes():
         raise Difference(mode, what, arrays, got, wanted)
 
 
+def outputs(results):
+    """Results as a tuple."""
+    return results if isinstance(results, tuple) else (results,)
+
+
 def batch(mode, rng):
     """One call of a batch mode; how many cases it had."""
-    group = int(rng.integers(1, 4))
-    sizes = {
-        "B": int(rng.integers(1, 4)), "G": int(rng.integers(1, 3)),
-        "N": int(rng.choice([0, 1, 2, 7, 16, 23])), "M": int(rng.choice([0, 1, 2, 3, 9, 17, 40, 70])),
-    }  # fmt: skip
-    b, g, n, m = sizes.values()
-    keys, queries = np.zeros((b, g, m, mode.width)), np.zeros((b, g * group, n, mode.width))
-    for at in np.ndindex(b, g):
-        keys[at] = stored(FAMILIES[rng.choice(list(FAMILIES))](rng, m, mode.width), mode.dtype)
-        for h in range(at[1] * group, (at[1] + 1) * group):
-            queries[at[0], h] = queries_for(rng, keys[at], n)
-    arrays = {
-        "q": stored(queries, mode.dtype),
-        "k": stored(keys, mode.dtype),
-        "v": values_for(rng, (b, g, m, 2)),
-    } | mask_arrays(mode.mask, rng, sizes)
-    wanted = np.zeros((b, g * group, n, 2))
-    for at in np.ndindex(b, g * group):
+    problem = mode.problem(rng)
+    arrays, queries, keys, values = problem.arrays, problem.queries, problem.keys, problem.values
+    wanted = np.zeros((*queries.shape[:-1], 2))
+    group = queries.shape[1] // keys.shape[1]
+    for at in np.ndindex(queries.shape[:2]):
         source = at[0], at[1] // group
-        seen = allowed(mode.mask, arrays, at[0], n, m)
-        ties = tied(arrays["q"][at].astype("f8"), arrays["k"][source].astype("f8"), seen, SCALES[mode.scale])
-        wanted[at] = answers(ties, arrays["v"][source], mode.tie)
-    results = mode.program.run("g", arrays)
-    results = results if isinstance(results, tuple) else (results,)
-    for strategy, got in zip(mode.strategies, results, strict=True):
+        seen = allowed(mode.mask, arrays, at[0], queries.shape[2], keys.shape[2])
+        ties = tied(queries[at], keys[source], seen, SCALES[mode.scale])
+        wanted[at] = answers(ties, values[source], mode.tie)
+    for strategy, got in zip(mode.strategies, outputs(mode.program.run("g", arrays)), strict=True):
         check(mode, strategy, arrays, got, wanted)
+    if isinstance(mode, Derived):
+        check(mode, "the planned graph", arrays, mode.planned.run("g", arrays), wanted)
     if rng.random() < REFERENCE_SHARE:
-        reference = attnc.reference(mode.module, "g", **arrays)
-        reference = reference[0] if isinstance(reference, tuple) else reference
-        check(mode, "the reference interpreter", arrays, reference, wanted)
-    return wanted.shape[0] * wanted.shape[1] * n
+        for got in outputs(attnc.reference(mode.module, "g", **arrays)):
+            check(mode, "the reference interpreter", arrays, got, wanted)
+    return queries[..., 0].size
 
 
 def life(mode, rng):
@@ -131,8 +104,7 @@ def life(mode, rng):
                 }
                 before = len(keys)
                 keys, rows = np.concatenate([keys, fresh]), np.concatenate([rows, arrays["v"]])
-                results = program.extend(state, **arrays)
-                results = results if isinstance(results, tuple) else (results,)
+                results = outputs(program.extend(state, **arrays))
                 seen = allowed(mode.mask, {}, 0, steps, len(keys), first=before)
                 seen &= np.arange(len(keys)) <= np.arange(before, before + steps)[:, np.newaxis]
                 wanted = np.zeros((steps, heads * group, 2))
