@@ -13,7 +13,9 @@ from dataclasses import replace
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.ops import AttendStep, AttentionOp
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
 STEP_NOTE = "a query that is not finite is answered by the dense scan"
@@ -26,14 +28,39 @@ def emit_hull_rows(node: Node) -> list[str]:
     return [*dense, *own, _blocks(node), _scratch(node)]
 
 
+def hull_structure(op: AttendStep) -> Structure:
+    """What the cache of a step keeps for it: a hull, with sums where the step wants means."""
+    summing = _hull_kept(op, with_mean=1)
+    return summing if _tie_of(op) is Tie.MEAN else replace(_hull_kept(op, with_mean=0), within=summing)
+
+
+def _hull_kept(op: AttendStep, *, with_mean: int) -> Structure:
+    (width,) = op.value_type.shape
+    assert isinstance(width, int), "rows of a cache have a known width"
+    dtype = op.value_type.dtype
+    return Structure(
+        name="hull with sums" if with_mean else "hull",
+        size=f"shared_hull_bytes(frame, capacity, {width}, {with_mean})",
+        start=f"shared_hull_init(frame, at, capacity, {width}, {with_mean})",
+        move="shared_hull_move(frame, source, at, capacity)",
+        append=f"shared_hull_append(frame, at, keys, values, {width * dtype.itemsize}, {DTYPE_CODES[dtype]}, scratch)",
+        scratch=f"shared_hull_scratch_bytes(frame, {width})",
+        wide_keys=True,
+    )
+
+
 def _dense(node: Node) -> Node:
     """The same node under names that leave room for the hull's own functions."""
     return replace(node, prefix="dense_")
 
 
+def _tie_of(op: AttentionOp) -> Tie:
+    assert isinstance(op.normalizer, Hardmax)
+    return op.normalizer.tie
+
+
 def _tie(node: Node) -> Tie:
-    assert isinstance(node.op.normalizer, Hardmax)
-    return node.op.normalizer.tie
+    return _tie_of(node.op)
 
 
 def _blocks(node: Node) -> str:
@@ -99,6 +126,8 @@ def _answer(node: Node) -> str:
 
 
 def _step_rows(node: Node) -> str:
+    assert node.cache is not None
+    assert node.structure is not None, "a step's hull lies in its cache"
     f = node.function(
         "rows", "first", "last", "scratch", doc=f"hull, tie {_tie(node).value}, one query per head"
     )
@@ -110,7 +139,8 @@ def _step_rows(node: Node) -> str:
             node.empty_lines(f)
             if node.op.empty.keyword != "error":
                 f.line("continue")
-        hull, stride = f.slot(f"cache{node.cache}_hull"), f.slot(f"cache{node.cache}_hull_stride")
+        slot = slot_of(node.cache, node.structure)
+        hull, stride = f.slot(slot), f.slot(f"{slot}_stride")
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
