@@ -88,6 +88,7 @@ def _answer(node: Node) -> str:
         f.line(
             f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)\nvalues = {values}"
         )
+        node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             f.line(
                 copy_element(

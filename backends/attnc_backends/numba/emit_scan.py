@@ -208,6 +208,7 @@ def _write(node: Node) -> str:
     target = f"{out} + c * {out_step}"
     f.line(f"values = {values}\nbest = load_i64(record + {_BEST})")
     if _tie(node) is not Tie.MEAN:
+        node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             source = f"values + best * {value_step} + c * {element}"
             f.line(copy_element(dtype.itemsize, target, source))
