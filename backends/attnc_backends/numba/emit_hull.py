@@ -12,8 +12,13 @@ from dataclasses import replace
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_hull_ranges import emit_ranged_hull, has_moving_start
 from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.runtime.hull_layout import HULL_COUNT
+from attnc_backends.numba.structures import Structure, slot_of
+from attnc_ir.attributes.mask import And, Causal, Everything
 from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.ops import AttendStep
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
 STEP_NOTE = "a query that is not finite is answered by the dense scan"
@@ -22,8 +27,33 @@ STEP_NOTE = "a query that is not finite is answered by the dense scan"
 def emit_hull_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     dense = emit_exact_rows(_dense(node))
+    if has_moving_start(node.op):
+        return [*dense, *emit_ranged_hull(node)]
     own = [_answer(node), _step_rows(node)] if node.cache is not None else [_answer(node), _batch_rows(node)]
     return [*dense, *own, _blocks(node), _scratch(node)]
+
+
+def delayed_hull(op: AttendStep) -> Structure | None:
+    """The hull of a step whose mask hides recent keys, or all but the first ones; None where every key is seen
+    at once and the cache's own hull serves.
+    """
+    terms = op.mask.terms if isinstance(op.mask, And) else (op.mask,)
+    if all(
+        isinstance(t, Everything)
+        or (isinstance(t, Causal) and (not isinstance(t.alignment, int) or t.alignment >= 0))
+        for t in terms
+    ):
+        return None
+    (width,) = op.value_type.shape
+    assert isinstance(op.normalizer, Hardmax)
+    mean = int(op.normalizer.tie is Tie.MEAN)
+    return Structure(
+        name=f"hull{' with means' if mean else ''} under {op.mask!r}",
+        size=f"shared_hull_bytes(frame, capacity, {width}, {mean})",
+        start=f"shared_hull_init(frame, at, capacity, {width}, {mean})",
+        move="shared_hull_move(frame, source, at, capacity)",
+        doubles=True,
+    )
 
 
 def _dense(node: Node) -> Node:
@@ -107,14 +137,25 @@ def _step_rows(node: Node) -> str:
     f.line(f"own = scratch + {_dense(node).call('scratch')}")
     with f.block("for unit in range(first, last)"):
         f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
-        with f.block(f"if {s.nk} == 0"):
+        node.range_lines(f)
+        with f.block("if hi == 0"):
             node.empty_lines(f)
             if node.op.empty.keyword != "error":
                 f.line("continue")
-        hull, stride = f.slot(f"cache{node.cache}_hull"), f.slot(f"cache{node.cache}_hull_stride")
+        assert node.cache is not None
+        name = f"cache{node.cache}_hull" if node.structure is None else slot_of(node.cache, node.structure)
+        hull, stride = f.slot(name), f.slot(f"{name}_stride")
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
+        if node.structure is not None:
+            # The hull runs behind the cache: keys come in when the mask lets the first query see them.
+            f.line(f"n_hull = load_i64(hull + {HULL_COUNT})")
+            with f.block("while n_hull < hi"):
+                code = DTYPE_CODES[node.op.value_type.dtype]
+                f.line(
+                    f"shared_hull_append(frame, hull, {keys}, {values}, {value_step}, {code}, own)\nn_hull += 1"
+                )
         with f.block(
             f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"
         ):

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows
+from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, delayed_hull, emit_hull_rows
+from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
+from attnc_backends.numba.emit_hull_ranges import documents_of
 from attnc_backends.numba.emit_position import emit_position_rows, position_notes
 from attnc_backends.numba.emit_running import (
     EXTREMUM_NOTE,
@@ -55,10 +57,14 @@ MAKERS: dict[type[Strategy], Maker] = {
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
-Keeper = Callable[[AttendStep], Structure]
-"""Says what a cache keeps for a step of some strategy."""
+Keeper = Callable[[AttendStep], Structure | None]
+"""Says what a cache keeps for a step of some strategy, if anything."""
 
-KEEPERS: dict[type[Strategy], Keeper] = {Uniform: running_structure, Extremum: running_structure}
+KEEPERS: dict[type[Strategy], Keeper] = {
+    Uniform: running_structure,
+    Extremum: running_structure,
+    Hull: delayed_hull,
+}
 """Strategies for which a cache keeps a structure. `register_maker` adds to it."""
 
 
@@ -90,7 +96,8 @@ class CachePlan:
     @property
     def key_dtype(self) -> DType:
         """The element type of stored keys: doubles where a hull reads them, which widens exactly."""
-        return DType.F64 if self.has_hull else self.op.key.dtype
+        wide = self.has_hull or any(structure.doubles for structure in self.structures)
+        return DType.F64 if wide else self.op.key.dtype
 
     @property
     def key_bytes(self) -> int:
@@ -194,6 +201,8 @@ def _notes(node: Node) -> tuple[str, ...]:
     notes = []
     if isinstance(node.op.strategy, Hull):
         notes.append(STEP_NOTE if node.cache is not None else NOTE)
+        if documents_of(node.op) is not None:
+            notes.append(DOCUMENTS_NOTE)
     if isinstance(node.op.strategy, Uniform):
         notes.append(UNIFORM_NOTE)
     if isinstance(node.op.strategy, Extremum):
@@ -213,7 +222,7 @@ def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
     plans = {}
     for number, cache in enumerate(graph.caches):
         readers = [op for op in graph.ops if isinstance(op, AttendStep) and roots[op.cache.name] is cache]
-        hulls = [op for op in readers if isinstance(op.strategy, Hull)]
+        hulls = [op for op in readers if isinstance(op.strategy, Hull) and structure_of(op) is None]
         with_mean = any(isinstance(op.normalizer, Hardmax) and op.normalizer.tie is Tie.MEAN for op in hulls)
         kept = dict.fromkeys(s for op in readers if (s := structure_of(op)) is not None)
         plans[cache.results[0].name] = CachePlan(cache, number, bool(hulls), with_mean, tuple(kept))

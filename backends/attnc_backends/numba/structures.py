@@ -30,6 +30,8 @@ class Structure:
     """
     scratch: str = "0"
     """An expression for the bytes of scratch that `append` needs."""
+    doubles: bool = False
+    """Whether it reads keys as doubles: the cache then stores them so, which widens exactly."""
 
 
 def slot_of(cache: int, number: int) -> str:
