@@ -17,10 +17,10 @@ def g0_op0(frame, t, worker, workers, scratch):
     cache0_key_stride = load_i64(frame + 168)
     cache0_values = load_i64(frame + 176)
     cache0_value_stride = load_i64(frame + 184)
-    cache0_hull = load_i64(frame + 192)
-    cache0_hull_stride = load_i64(frame + 200)
+    cache0_x0 = load_i64(frame + 192)
+    cache0_x0_stride = load_i64(frame + 200)
     if workers == 0:
-        return shared_hull_scratch_bytes(frame, 3)
+        return max(0, 0, shared_hull_scratch_bytes(frame, 3))
     n = load_i64(cache0_count)
     for head in range(d_H):
         for c in range(2):
@@ -34,7 +34,9 @@ def g0_op0(frame, t, worker, workers, scratch):
             store_f64(keys + n * 16 + c * 8, np.float64(load_f64(now_k + head * s0_k + c * s1_k)))
         for c in range(3):
             store_i64(values + n * 24 + c * 8, load_i64(now_v + head * s0_v + c * s1_v))
-        shared_hull_append(frame, cache0_hull + head * cache0_hull_stride, keys, values, 24, 0, scratch)
+        row = n
+        at = cache0_x0 + head * cache0_x0_stride
+        shared_hull_append(frame, at, keys, values, 24, 0, scratch)
     store_i64(cache0_count, n + 1)
     return 0
 
@@ -279,8 +281,8 @@ def g0_n1_rows(frame, t, first, last, scratch):
     now_o = v_o + t * t_o
     s0_o = load_i64(frame + 256)
     s1_o = load_i64(frame + 264)
-    cache0_hull = load_i64(frame + 192)
-    cache0_hull_stride = load_i64(frame + 200)
+    cache0_x0 = load_i64(frame + 192)
+    cache0_x0_stride = load_i64(frame + 200)
     cache0_keys = load_i64(frame + 160)
     cache0_key_stride = load_i64(frame + 168)
     cache0_values = load_i64(frame + 176)
@@ -295,7 +297,7 @@ def g0_n1_rows(frame, t, first, last, scratch):
             for c in range(3):
                 store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
             continue
-        hull = cache0_hull + (b * d_H + hk) * cache0_hull_stride
+        hull = cache0_x0 + (b * d_H + hk) * cache0_x0_stride
         if g0_n1_answer(frame, t, b, h, hk, i, hull, cache0_keys + (b * d_H + hk) * cache0_key_stride, cache0_values + (b * d_H + hk) * cache0_value_stride, 3 * 8, own) != 0:
             status = g0_n1_dense_rows(frame, t, unit, unit + 1, scratch)
             if status != 0:
@@ -332,42 +334,52 @@ def g0_op1(frame, t, worker, workers, scratch):
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_cache0_start(frame, t, capacity):
-    """an empty hull for every head"""
+def g0_cache0_x0_bytes(frame, t, capacity):
+    """bytes for one head: hull"""
+    return shared_hull_bytes(frame, capacity, 3, 0)
+
+
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def g0_cache0_x0_start(frame, t, capacity):
+    """empty, for every head"""
     d_H = load_i64(frame + 80)
-    cache0_hull = load_i64(frame + 192)
-    cache0_hull_stride = load_i64(frame + 200)
+    cache0_x0 = load_i64(frame + 192)
+    cache0_x0_stride = load_i64(frame + 200)
     for head in range(d_H):
-        shared_hull_init(frame, cache0_hull + head * cache0_hull_stride, capacity, 3, 0)
+        at = cache0_x0 + head * cache0_x0_stride
+        shared_hull_init(frame, at, capacity, 3, 0)
     return 0
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_cache0_move(frame, t, source, source_stride, capacity):
-    """every head's hull into a larger place"""
+def g0_cache0_x0_move(frame, t, place, stride, capacity):
+    """every head's into a larger place"""
     d_H = load_i64(frame + 80)
-    cache0_hull = load_i64(frame + 192)
-    cache0_hull_stride = load_i64(frame + 200)
+    cache0_x0 = load_i64(frame + 192)
+    cache0_x0_stride = load_i64(frame + 200)
     for head in range(d_H):
-        shared_hull_move(frame, source + head * source_stride, cache0_hull + head * cache0_hull_stride, capacity)
+        source = place + head * stride
+        at = cache0_x0 + head * cache0_x0_stride
+        shared_hull_move(frame, source, at, capacity)
     return 0
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_cache0_refill(frame, t, count, scratch):
-    """the hulls of the first rows, from the rows"""
+def g0_cache0_x0_refill(frame, t, count, scratch):
+    """told of the first rows"""
     d_H = load_i64(frame + 80)
     cache0_keys = load_i64(frame + 160)
     cache0_key_stride = load_i64(frame + 168)
     cache0_values = load_i64(frame + 176)
     cache0_value_stride = load_i64(frame + 184)
-    cache0_hull = load_i64(frame + 192)
-    cache0_hull_stride = load_i64(frame + 200)
+    cache0_x0 = load_i64(frame + 192)
+    cache0_x0_stride = load_i64(frame + 200)
     for head in range(d_H):
         keys = cache0_keys + head * cache0_key_stride
         values = cache0_values + head * cache0_value_stride
+        at = cache0_x0 + head * cache0_x0_stride
         for row in range(count):
-            shared_hull_append(frame, cache0_hull + head * cache0_hull_stride, keys, values, 24, 0, scratch)
+            shared_hull_append(frame, at, keys, values, 24, 0, scratch)
     return 0
 
 
@@ -399,16 +411,15 @@ def g0_entry(frame, command, a, b, scratch):
     """the commands of @memory"""
     if command == 0:
         return g0_steps(frame, a, b, scratch)
-    if b == 0:
-        if command == 1:
-            return shared_hull_bytes(frame, a, 3, 0)
-        if command == 2:
-            return g0_cache0_start(frame, 0, a)
-        if command == 3:
-            return g0_cache0_move(frame, 0, load_i64(frame + 64), load_i64(frame + 72), a)
-        if command == 4:
-            return g0_cache0_refill(frame, 0, a, scratch)
-    if command == 5:
+    if command == 2 and b == 0:
+        return g0_cache0_x0_bytes(frame, 0, a)
+    if command == 3 and b == 0:
+        return g0_cache0_x0_start(frame, 0, a)
+    if command == 4 and b == 0:
+        return g0_cache0_x0_move(frame, 0, load_i64(frame + 64), load_i64(frame + 72), a)
+    if command == 5 and b == 0:
+        return g0_cache0_x0_refill(frame, 0, a, scratch)
+    if command == 1:
         t = 0
         if a == 0:
             return g0_op0(frame, t, 0, 0, 0)

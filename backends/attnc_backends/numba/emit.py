@@ -30,23 +30,15 @@ class Command:
     """Steps `a` to `b`, the first from op `resume` of the frame on; stops at trouble, with place and status
     in the frame.
     """
-    HULL_BYTES: Final = 1
-    """Bytes of one hull of cache `b` for a capacity of `a` rows."""
-    HULL_START: Final = 2
-    """Empty hulls of capacity `a` for cache `b`."""
-    HULL_MOVE: Final = 3
-    """Hulls of cache `b` from address and stride `move_from`, `move_stride` of the frame, to capacity `a`."""
-    HULL_REFILL: Final = 4
-    """Append the first `a` rows of cache `b` to its hulls."""
-    SCRATCH: Final = 5
+    SCRATCH: Final = 1
     """Scratch bytes that op `a` needs now."""
-    STRUCTURE_BYTES: Final = 6
+    STRUCTURE_BYTES: Final = 2
     """Bytes of structure `b` (as the program counts them) for one head and a capacity of `a` rows."""
-    STRUCTURE_START: Final = 7
+    STRUCTURE_START: Final = 3
     """Empty structure `b` of every head, capacity `a`."""
-    STRUCTURE_MOVE: Final = 8
+    STRUCTURE_MOVE: Final = 4
     """Structure `b` from address and stride `move_from`, `move_stride` of the frame, to capacity `a`."""
-    STRUCTURE_REFILL: Final = 9
+    STRUCTURE_REFILL: Final = 5
     """Tell structure `b` of the first `a` rows of its cache."""
 
 
@@ -126,22 +118,6 @@ def _stateful_entry(program: GraphProgram) -> str:
     )
     with e.block(f"if command == {Command.STEPS}"):
         e.line(f"return g{index}_steps(frame, a, b, scratch)")
-    for plan in program.caches:
-        if not plan.has_hull:
-            continue
-        c = f"g{index}_cache{plan.number}"
-        with e.block(f"if b == {plan.number}"):
-            with e.block(f"if command == {Command.HULL_BYTES}"):
-                e.line(f"return shared_hull_bytes(frame, a, {plan.value_width}, {int(plan.with_mean)})")
-            with e.block(f"if command == {Command.HULL_START}"):
-                e.line(f"return {c}_start(frame, 0, a)")
-            with e.block(f"if command == {Command.HULL_MOVE}"):
-                source, stride = (
-                    f"load_i64(frame + {8 * layout.slot(name)})" for name in ("move_from", "move_stride")
-                )
-                e.line(f"return {c}_move(frame, 0, {source}, {stride}, a)")
-            with e.block(f"if command == {Command.HULL_REFILL}"):
-                e.line(f"return {c}_refill(frame, 0, a, scratch)")
     for count, (plan, number) in enumerate(program.structures):
         name = f"g{index}_{slot_of(plan.number, number)}"
         source, stride = (f"load_i64(frame + {8 * layout.slot(n)})" for n in ("move_from", "move_stride"))

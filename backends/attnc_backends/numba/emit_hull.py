@@ -18,7 +18,7 @@ from attnc_backends.numba.runtime.hull_layout import HULL_COUNT
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.mask import And, Causal, Everything
 from attnc_ir.attributes.normalizer import Hardmax, Tie
-from attnc_ir.ops import AttendStep
+from attnc_ir.ops import AttendStep, AttentionOp
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
 STEP_NOTE = "a query that is not finite is answered by the dense scan"
@@ -33,26 +33,39 @@ def emit_hull_rows(node: Node) -> list[str]:
     return [*dense, *own, _blocks(node), _scratch(node)]
 
 
-def delayed_hull(op: AttendStep) -> Structure | None:
-    """The hull of a step whose mask hides recent keys, or all but the first ones; None where every key is seen
-    at once and the cache's own hull serves.
-    """
+def _is_delayed(op: AttendStep) -> bool:
+    """Whether the mask of a step hides recent keys, or all but the first ones."""
     terms = op.mask.terms if isinstance(op.mask, And) else (op.mask,)
-    if all(
+    return not all(
         isinstance(t, Everything)
         or (isinstance(t, Causal) and (not isinstance(t.alignment, int) or t.alignment >= 0))
         for t in terms
-    ):
-        return None
+    )
+
+
+def hull_structure(op: AttendStep) -> Structure:
+    """What the cache of a step keeps for it: a hull, with sums where the step wants means. Where the mask hides
+    recent keys it is a hull of its own that runs behind the rows, and reads them when it is asked.
+    """
+    if _is_delayed(op):
+        own = _hull_kept(op, with_mean=int(_tie_of(op) is Tie.MEAN))
+        return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
+    summing = _hull_kept(op, with_mean=1)
+    return summing if _tie_of(op) is Tie.MEAN else replace(_hull_kept(op, with_mean=0), within=summing)
+
+
+def _hull_kept(op: AttendStep, *, with_mean: int) -> Structure:
     (width,) = op.value_type.shape
-    assert isinstance(op.normalizer, Hardmax)
-    mean = int(op.normalizer.tie is Tie.MEAN)
+    assert isinstance(width, int), "rows of a cache have a known width"
+    dtype = op.value_type.dtype
     return Structure(
-        name=f"hull{' with means' if mean else ''} under {op.mask!r}",
-        size=f"shared_hull_bytes(frame, capacity, {width}, {mean})",
-        start=f"shared_hull_init(frame, at, capacity, {width}, {mean})",
+        name="hull with sums" if with_mean else "hull",
+        size=f"shared_hull_bytes(frame, capacity, {width}, {with_mean})",
+        start=f"shared_hull_init(frame, at, capacity, {width}, {with_mean})",
         move="shared_hull_move(frame, source, at, capacity)",
-        doubles=True,
+        append=f"shared_hull_append(frame, at, keys, values, {width * dtype.itemsize}, {DTYPE_CODES[dtype]}, scratch)",
+        scratch=f"shared_hull_scratch_bytes(frame, {width})",
+        wide_keys=True,
     )
 
 
@@ -61,9 +74,13 @@ def _dense(node: Node) -> Node:
     return replace(node, prefix="dense_")
 
 
+def _tie_of(op: AttentionOp) -> Tie:
+    assert isinstance(op.normalizer, Hardmax)
+    return op.normalizer.tie
+
+
 def _tie(node: Node) -> Tie:
-    assert isinstance(node.op.normalizer, Hardmax)
-    return node.op.normalizer.tie
+    return _tie_of(node.op)
 
 
 def _blocks(node: Node) -> str:
@@ -130,6 +147,8 @@ def _answer(node: Node) -> str:
 
 
 def _step_rows(node: Node) -> str:
+    assert node.cache is not None
+    assert node.structure is not None, "a step's hull lies in its cache"
     f = node.function(
         "rows", "first", "last", "scratch", doc=f"hull, tie {_tie(node).value}, one query per head"
     )
@@ -142,13 +161,13 @@ def _step_rows(node: Node) -> str:
             node.empty_lines(f)
             if node.op.empty.keyword != "error":
                 f.line("continue")
-        assert node.cache is not None
-        name = f"cache{node.cache}_hull" if node.structure is None else slot_of(node.cache, node.structure)
-        hull, stride = f.slot(name), f.slot(f"{name}_stride")
+        slot = slot_of(node.cache, node.structure)
+        hull, stride = f.slot(slot), f.slot(f"{slot}_stride")
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
-        if node.structure is not None:
+        assert isinstance(node.op, AttendStep)
+        if _is_delayed(node.op):
             # The hull runs behind the cache: keys come in when the mask lets the first query see them.
             f.line(f"n_hull = load_i64(hull + {HULL_COUNT})")
             with f.block("while n_hull < hi"):

@@ -30,6 +30,10 @@ HELPER = '@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfu
 
 _PIECE_DECORATOR = '@njit(nogil=True, error_model="numpy"'
 
+# Numba hands options that are not given down from caller to callee, `forceinline` too: without a word against
+# it everything below a function that is to be inlined would be inlined with it.
+_PLAIN = (f"{HELPER})\n", f"{HELPER}, forceinline=False)\n")
+
 
 @cache
 def _piece(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
@@ -58,7 +62,8 @@ def _piece(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
             drop(node.decorator_list[0].lineno, node.end_lineno)
             lines[node.lineno] = f"{node.name} = {intrinsic}"
     text = "\n".join(line for line in lines.values() if line is not None)
-    return text.strip("\n").replace(_PIECE_DECORATOR, HELPER), tuple(needs), tuple(names)
+    text = text.strip("\n").replace(_PIECE_DECORATOR, HELPER).replace(*_PLAIN)
+    return text, tuple(needs), tuple(names)
 
 
 def _wrapped_intrinsic(node: ast.FunctionDef) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from attnc_backends.numba.access import DTYPE_CODES, GraphContext, copy_element, load_double, store
+from attnc_backends.numba.access import GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, delayed_hull, emit_hull_rows
+from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows, hull_structure
 from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
 from attnc_backends.numba.emit_hull_ranges import documents_of
 from attnc_backends.numba.emit_position import emit_position_rows, position_notes
@@ -24,8 +24,7 @@ from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
-from attnc_backends.numba.structures import Structure, slot_of
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_backends.numba.structures import Structure, kept_once, slot_of
 from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Uniform
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
@@ -57,13 +56,13 @@ MAKERS: dict[type[Strategy], Maker] = {
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
-Keeper = Callable[[AttendStep], Structure | None]
-"""Says what a cache keeps for a step of some strategy, if anything."""
+Keeper = Callable[[AttendStep], Structure]
+"""Says what a cache keeps for a step of some strategy."""
 
 KEEPERS: dict[type[Strategy], Keeper] = {
     Uniform: running_structure,
     Extremum: running_structure,
-    Hull: delayed_hull,
+    Hull: hull_structure,
 }
 """Strategies for which a cache keeps a structure. `register_maker` adds to it."""
 
@@ -83,21 +82,21 @@ def structure_of(op: AttendStep) -> Structure | None:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """What a cache keeps: rows of keys and values per head and, where a node asks for it, a hull with or
-    without sums and other structures.
-    """
+    """What a cache keeps: rows of keys and values per head and the structures that nodes ask for."""
 
     op: Cache
     number: int
-    has_hull: bool
-    with_mean: bool
     structures: tuple[Structure, ...] = ()
+
+    def number_of(self, wanted: Structure) -> int:
+        """The number of a reader's structure, or of the one that stands in for it."""
+        kept = wanted if wanted in self.structures or wanted.within is None else wanted.within
+        return self.structures.index(kept)
 
     @property
     def key_dtype(self) -> DType:
-        """The element type of stored keys: doubles where a hull reads them, which widens exactly."""
-        wide = self.has_hull or any(structure.doubles for structure in self.structures)
-        return DType.F64 if wide else self.op.key.dtype
+        """The element type of stored keys: doubles where a structure reads them as such."""
+        return DType.F64 if any(s.wide_keys for s in self.structures) else self.op.key.dtype
 
     @property
     def key_bytes(self) -> int:
@@ -179,7 +178,7 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
             node = Node(context, op, number, plan.number if plan else None, plan.key_dtype if plan else None)
             kept = structure_of(op) if isinstance(op, AttendStep) else None
             if plan is not None and kept is not None:
-                node = replace(node, structure=plan.structures.index(kept))
+                node = replace(node, structure=plan.number_of(kept))
             program.functions += MAKERS[type(op.strategy or Dense())](node)
             program.functions.append(_op_entry(context, number))
             program.notes[op.output.name] = _notes(node)
@@ -192,7 +191,6 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
     program.unsettled = frozenset(unsettled)
     for constant in program.constants:
         layout.slot(constant_slot(constant))
-    program.functions += _hull_commands(program)
     program.functions += _structure_commands(program)
     return program
 
@@ -222,10 +220,8 @@ def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
     plans = {}
     for number, cache in enumerate(graph.caches):
         readers = [op for op in graph.ops if isinstance(op, AttendStep) and roots[op.cache.name] is cache]
-        hulls = [op for op in readers if isinstance(op.strategy, Hull) and structure_of(op) is None]
-        with_mean = any(isinstance(op.normalizer, Hardmax) and op.normalizer.tie is Tie.MEAN for op in hulls)
-        kept = dict.fromkeys(s for op in readers if (s := structure_of(op)) is not None)
-        plans[cache.results[0].name] = CachePlan(cache, number, bool(hulls), with_mean, tuple(kept))
+        kept = kept_once(s for op in readers if (s := structure_of(op)) is not None)
+        plans[cache.results[0].name] = CachePlan(cache, number, kept)
     return plans
 
 
@@ -245,13 +241,12 @@ def _op_entry(context: GraphContext, number: int) -> str:
 
 
 def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> str:
-    """`opN(frame, t, scratch)`: check all heads' keys, then store rows and extend hulls."""
+    """`opN(frame, t, scratch)`: check all heads' keys, then store rows and tell structures."""
     f = context.function(
         f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}"
     )
     with f.block("if workers == 0"):
-        sizes = [f"shared_hull_scratch_bytes(frame, {plan.value_width})"] if plan.has_hull else []
-        sizes += [structure.scratch for structure in plan.structures]
+        sizes = [structure.scratch for structure in plan.structures]
         f.line(f"return max({', '.join(['0', '0', *sizes])})")
     c = f"cache{plan.number}"
     heads = _heads_text(context, plan, f)
@@ -285,8 +280,6 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
             with f.block(f"for c in range({plan.value_width})"):
                 itemsize = plan.op.value.dtype.itemsize
                 f.line(copy_element(itemsize, f"values + n * {plan.value_bytes} + c * {itemsize}", value_at))
-            if plan.has_hull:
-                f.line(_hull_append(plan, f"{f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}"))
             for which, structure in enumerate(plan.structures):
                 if structure.append:
                     f.line(f"row = n\nat = {_structure_at(f, plan, which)}\n{structure.append}")
@@ -294,49 +287,8 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
     return f.text()
 
 
-def _hull_append(plan: CachePlan, hull: str) -> str:
-    return f"shared_hull_append(frame, {hull}, keys, values, {plan.value_bytes}, {DTYPE_CODES[plan.op.value.dtype]}, scratch)"
-
-
 def _heads_text(context: GraphContext, plan: CachePlan, f: Function) -> str:
     return " * ".join(context.dim(f, d) for d in plan.op.heads) or "1"
-
-
-def _hull_commands(program: GraphProgram) -> list[str]:
-    """Functions that size, start, move and refill the hulls of every cache, over all heads."""
-    context = program.context
-    parts = []
-    for plan in program.caches:
-        if not plan.has_hull:
-            continue
-        c, mean = f"cache{plan.number}", int(plan.with_mean)
-        f = context.function(f"{c}_start", "capacity", doc="an empty hull for every head")
-        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(
-                f"shared_hull_init(frame, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity, {plan.value_width}, {mean})"
-            )
-        f.line("return 0")
-        parts.append(f.text())
-        f = context.function(
-            f"{c}_move", "source", "source_stride", "capacity", doc="every head's hull into a larger place"
-        )
-        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(
-                f"shared_hull_move(frame, source + head * source_stride, {f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}, capacity)"
-            )
-        f.line("return 0")
-        parts.append(f.text())
-        f = context.function(
-            f"{c}_refill", "count", "scratch", doc="the hulls of the first rows, from the rows"
-        )
-        with f.block(f"for head in range({_heads_text(context, plan, f)})"):
-            f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
-            f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
-            with f.block("for row in range(count)"):
-                f.line(_hull_append(plan, f"{f.slot(f'{c}_hull')} + head * {f.slot(f'{c}_hull_stride')}"))
-        f.line("return 0")
-        parts.append(f.text())
-    return parts
 
 
 def _structure_at(f: Function, plan: CachePlan, number: int) -> str:

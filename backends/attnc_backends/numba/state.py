@@ -2,8 +2,7 @@
 
 The layout is a pure function of the number of rows there is room for. Memory that was never written costs no
 pages, so a state reserves address space for millions of rows at once and never has to move. Where the system
-refuses that, or the space is used up, a larger arena takes over rows by copying, hulls and structures by
-moving.
+refuses that, or the space is used up, a larger arena takes over rows by copying, structures by moving.
 """
 
 from __future__ import annotations
@@ -48,8 +47,6 @@ class Section:
     key_stride: int
     values: int
     value_stride: int
-    hull: int
-    hull_stride: int
     heads: int
     structures: tuple[tuple[int, int], ...] = ()
     """Offset and stride of each structure."""
@@ -97,14 +94,11 @@ class Arena:
         offset = 0
         scratch_frame = Frames(program).blank()
         sizes = [
-            _aligned(entry(address_of(scratch_frame), Command.STRUCTURE_BYTES, capacity, number, 0))
+            _stride(entry(address_of(scratch_frame), Command.STRUCTURE_BYTES, capacity, number, 0))
             for number in range(len(program.structures))
         ]
         for plan in program.caches:
             heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
-            hull = 0
-            if plan.has_hull:
-                hull = _stride(entry(address_of(scratch_frame), Command.HULL_BYTES, capacity, plan.number, 0))
             key_stride, value_stride = (
                 _stride(capacity * plan.key_bytes),
                 _stride(capacity * plan.value_bytes),
@@ -112,14 +106,13 @@ class Arena:
             count = offset
             keys = count + _ALIGN
             values = keys + heads * key_stride
-            hulls = values + heads * value_stride
-            offset = hulls + heads * hull
+            offset = values + heads * value_stride
             structures = []
             for _ in plan.structures:
                 structures.append((offset, sizes.pop(0)))
                 offset += heads * structures[-1][1]
             self.sections.append(
-                Section(count, keys, key_stride, values, value_stride, hulls, hull, heads, tuple(structures))
+                Section(count, keys, key_stride, values, value_stride, heads, tuple(structures))
             )
         self.size = max(offset, 1)
         self.memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -193,7 +186,6 @@ class NumbaState:
             places = {
                 "count": base + section.count, "keys": base + section.keys, "key_stride": section.key_stride,
                 "values": base + section.values, "value_stride": section.value_stride,
-                "hull": base + section.hull, "hull_stride": section.hull_stride,
             }  # fmt: skip
             named = {f"cache{plan.number}_{name}": value for name, value in places.items()}
             for number, (offset, stride) in enumerate(section.structures):
@@ -212,17 +204,10 @@ class NumbaState:
         self.place(frame, arena)
         return frame
 
-    def _command(
-        self, command: int, frame: npt.NDArray[np.int64], a: int, plan: CachePlan, scratch: int = 0
-    ) -> int:
-        return self.entry(address_of(frame), command, a, plan.number, scratch)
-
     def _start(self, arena: Arena) -> None:
-        """Empty hulls and structures for every cache."""
+        """Empty structures for every cache."""
         frame = self._frame(arena)
         for plan in self.program.caches:
-            if plan.has_hull:
-                self._command(Command.HULL_START, frame, arena.capacity, plan)
             for number in self._structures(plan):
                 self.entry(address_of(frame), Command.STRUCTURE_START, arena.capacity, number, 0)
 
@@ -260,10 +245,6 @@ class NumbaState:
             for head in range(old.heads):
                 for which, row in (("keys", plan.key_bytes), ("values", plan.value_bytes)):
                     target.rows(new, head, which, row, count)[:] = source.rows(old, head, which, row, count)
-            if plan.has_hull:
-                frame[slots["move_from"]] = address_of(source.memory) + old.hull
-                frame[slots["move_stride"]] = old.hull_stride
-                self._command(Command.HULL_MOVE, frame, target.capacity, plan)
             for number, (offset, stride) in zip(self._structures(plan), old.structures, strict=True):
                 frame[slots["move_from"]] = address_of(source.memory) + offset
                 frame[slots["move_stride"]] = stride
@@ -274,7 +255,7 @@ class NumbaState:
         self._length += steps
 
     def truncate(self, length: int) -> None:
-        """Forget every step from `length` on. Hulls are built anew from the rows that stay."""
+        """Forget every step from `length` on. Structures are built anew from the rows that stay."""
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise ArgumentError(f"cannot truncate to {length!r:.60}; give a number of steps from 0 up")
         with self:
@@ -295,12 +276,9 @@ class NumbaState:
     def _refill(self, plan: CachePlan, section: Section, count: int, frame: npt.NDArray[np.int64]) -> None:
         """Let a cache hold its first `count` stored rows, and build its structures from them."""
         self.arena.set_count(section, count)
-        if not plan.has_hull and not plan.structures:
+        if not plan.structures:
             return
         scratch = np.empty(self._refill_scratch(frame), np.uint8)
-        if plan.has_hull:
-            self._command(Command.HULL_START, frame, self.arena.capacity, plan)
-            self._command(Command.HULL_REFILL, frame, count, plan, address_of(scratch))
         for number in self._structures(plan):
             at = address_of(frame)
             self.entry(at, Command.STRUCTURE_START, self.arena.capacity, number, 0)

@@ -7,6 +7,7 @@ rows again, so no structure is ever saved.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -30,8 +31,16 @@ class Structure:
     """
     scratch: str = "0"
     """An expression for the bytes of scratch that `append` needs."""
-    doubles: bool = False
-    """Whether it reads keys as doubles: the cache then stores them so, which widens exactly."""
+    wide_keys: bool = False
+    """Whether the cache has to store its keys as doubles, which widens narrower ones exactly."""
+    within: Structure | None = None
+    """A structure that can stand in for this one; where a cache keeps that one anyway, it does."""
+
+
+def kept_once(structures: Iterable[Structure]) -> tuple[Structure, ...]:
+    """What a cache keeps when its readers ask for these: equal ones once, none that another stands in for."""
+    wanted = dict.fromkeys(structures)
+    return tuple(s for s in wanted if s.within not in wanted)
 
 
 def slot_of(cache: int, number: int) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 
 import attnc
 from attnc_backends.numba import lower
+from attnc_backends.numba import state as state_module
 from attnc_backends.numba.structures import Structure
 from attnc_ir.attributes.strategy import Dense
 
@@ -45,6 +46,7 @@ def rows(start, stop):
 
 def test_a_structure_lives_as_its_cache_does(monkeypatch, tmp_path):
     monkeypatch.setitem(lower.KEEPERS, Dense, lambda op: TALLY)
+    monkeypatch.setattr(state_module, "RESERVED_BYTES", 0)  # so that the arena has to grow
     program = attnc.compile(SPEC, strategy="dense")
 
     def expected(capacity, count):
@@ -77,3 +79,18 @@ def test_readers_that_ask_for_the_same_share_it():
         program = attnc.compile(text, strategy="extremum", backend="numpy")
         (plan,) = lower.lower_graph(program.module["g"], 0).caches
         assert len(plan.structures) == count
+
+
+def test_one_hull_serves_readers_with_and_without_means():
+    spec = """graph @g(%x: f32[2], %v: f64[1]) {
+      %c = cache {heads = [], key = f32[2], value = f64[1]}
+      %d = append %c, %x, %v
+      %o = attend.step %x, %d {normalizer = hardmax(last)}
+      %p = attend.step %x, %d {normalizer = hardmax(TIE)}
+      return %o, %p
+    }"""
+    for tie, name in (("first", "hull"), ("mean", "hull with sums")):
+        program = attnc.compile(spec.replace("TIE", tie), strategy="hull", backend="numpy")
+        (plan,) = lower.lower_graph(program.module["g"], 0).caches
+        assert [s.name for s in plan.structures] == [name]
+        assert plan.key_bytes == 16  # doubles, which a hull reads

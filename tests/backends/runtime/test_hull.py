@@ -2,16 +2,26 @@
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnc_backends.numba.runtime import hull, hull_layout, memory
+from attnc_backends.numba.modules import import_module, write_module
+from attnc_backends.numba.runtime import hull_layout, memory
+from attnc_backends.numba.shared import LIBRARIES, library_source
 
 # The profile makes draws the same everywhere; these are cheap, so there are more of them than usual.
 MANY = settings(max_examples=max(250, settings.default.max_examples))
+
+# As programs call it: compiled once for all runs, not function by function for this one.
+LIBRARY = next(library for library in LIBRARIES if library.name == "hull")
+MODULE = import_module(write_module(library_source(LIBRARY)))
+hull = SimpleNamespace(
+    **{export.name: getattr(MODULE, f"export_{export.name}").ctypes for export in LIBRARY.exports}
+)
 
 LARGEST = 1.7976931348623157e308
 SMALLEST = 5e-324
@@ -39,10 +49,10 @@ class Cache:
         self.scratch = np.full(hull.hull_scratch_bytes(dv), 0xEE, np.uint8)
         self.points, self.rows = [], []
         self.region = self.new_region(capacity)
-        assert hull_layout.hull_init(self.h, capacity, dv, with_mean) == 0
+        assert hull.hull_init(self.h, capacity, dv, with_mean) == 0
 
     def new_region(self, capacity):
-        size = hull_layout.hull_bytes(capacity, self.dv, self.with_mean)
+        size = hull.hull_bytes(capacity, self.dv, self.with_mean)
         return np.full(size + 8, 0xEE, np.uint8)
 
     @property
@@ -69,7 +79,7 @@ class Cache:
 
     def move(self, capacity):
         target = self.new_region(capacity)
-        status = hull_layout.hull_move(self.h, target.ctypes.data + 3, capacity)
+        status = hull.hull_move(self.h, target.ctypes.data + 3, capacity)
         if status == 0:
             self.region[:] = 0x11
             self.region = target
@@ -339,11 +349,11 @@ def test_moving_below_the_count_is_refused_and_a_tight_region_suffices():
 
 
 def test_sizes_out_of_range_are_refused():
-    assert hull_layout.hull_bytes(-1, 1, 1) == -1
-    assert hull_layout.hull_bytes(1, -1, 1) == -1
-    assert hull_layout.hull_bytes(hull_layout.HULL_MAX_CAPACITY + 1, 1, 1) == -1
-    assert hull_layout.hull_bytes(0, 0, 0) > 0
-    assert hull_layout.hull_init(0, -1, 1, 1) == 1
+    assert hull.hull_bytes(-1, 1, 1) == -1
+    assert hull.hull_bytes(1, -1, 1) == -1
+    assert hull.hull_bytes(hull_layout.HULL_MAX_CAPACITY + 1, 1, 1) == -1
+    assert hull.hull_bytes(0, 0, 0) > 0
+    assert hull.hull_init(0, -1, 1, 1) == 1
 
 
 def test_keys_in_order_take_no_memory_beside_themselves():

@@ -16,6 +16,7 @@ from attnc_backends.numba.runtime.memory import (
     float64_from_bits,
     fma,
     load_i64,
+    out_of_line,
     store_i64,
 )
 
@@ -98,6 +99,7 @@ def _acc_reach(a: int, low: int, high: int) -> None:
 @njit(nogil=True, error_model="numpy")
 def _acc_carry(a: int) -> None:
     """Bring every live limb but the top one into [0, 2**32) and the top one into [-2**32, 2**32)."""
+    out_of_line()
     low = load_i64(a + _ACC_LOW)
     high = load_i64(a + _ACC_HIGH)
     store_i64(a + _ACC_PENDING, 0)
@@ -122,6 +124,7 @@ def _acc_carry(a: int) -> None:
 @njit(nogil=True, error_model="numpy")
 def _acc_add_bits(a: int, digits: int, bit: int) -> None:
     """Add digits * 2**bit units, |digits| < 2**62. Negative digits work: shifts floor, masks are >= 0."""
+    out_of_line()
     index = bit >> 5
     shift = bit & 31
     low = load_i64(a + _ACC_LOW)
@@ -168,6 +171,7 @@ def acc_add(a: int, x: float) -> None:
 @njit(nogil=True, error_model="numpy")
 def acc_add_product(a: int, x: float, y: float) -> None:
     """Add x * y exactly, for any finite doubles, also where the rounded product would over- or underflow."""
+    out_of_line()
     if x == 0.0 or y == 0.0:
         return
     bit = _acc_exponent(x) + _acc_exponent(y) + (ACC_UNIT_BITS - 2148)
@@ -216,6 +220,7 @@ def acc_add_product3(a: int, x: float, y: float, z: float) -> None:
 @njit(nogil=True, error_model="numpy")
 def acc_sign(a: int) -> int:
     """-1, 0 or 1: the sign of the exact value. O(live limbs); the value is kept."""
+    out_of_line()
     _acc_carry(a)
     low = load_i64(a + _ACC_LOW)
     high = load_i64(a + _ACC_HIGH)
@@ -240,6 +245,7 @@ def _acc_negate(a: int) -> None:
 @njit(nogil=True, error_model="numpy")
 def _acc_round_positive(a: int) -> float:
     """The value of a carried, positive accumulator, rounded once to nearest even."""
+    out_of_line()
     low = load_i64(a + _ACC_LOW)
     top = load_i64(a + _ACC_HIGH) - 1
     while load_i64(_acc_limb(a, top)) == 0:
@@ -283,6 +289,7 @@ def acc_round(a: int) -> float:
 
     O(live limbs); the value is kept.
     """
+    out_of_line()
     sign = acc_sign(a)
     if sign == 0:
         return 0.0
@@ -321,6 +328,7 @@ def _compare_dot2_exact(
     qx: float, qy: float, x1: float, y1: float, x2: float, y2: float, scratch: int
 ) -> int:
     """compare_dot2 after its filter has failed."""
+    out_of_line()
     dx, dx_tail = two_sum(x1, -x2)
     dy, dy_tail = two_sum(y1, -y2)
     # A tail is NaN when the difference overflows, so these tests also send that case to the accumulator.
@@ -355,6 +363,7 @@ def compare_dot2(qx: float, qy: float, x1: float, y1: float, x2: float, y2: floa
 @njit(nogil=True, error_model="numpy")
 def _orient2_exact(ax: float, ay: float, bx: float, by: float, cx: float, cy: float, scratch: int) -> int:
     """orient2 after its filter has failed."""
+    out_of_line()
     if (ax == bx and ax == cx) or (ay == by and ay == cy):
         return 0
     ux, ux_tail = two_sum(bx, -ax)

@@ -56,6 +56,7 @@ from attnc_backends.numba.runtime.memory import (
     load_element,
     load_f64,
     load_i64,
+    out_of_line,
     store_f64,
     store_i64,
 )
@@ -110,11 +111,12 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
     return 0
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
     negative number of parts that were written to scratch. There must be at least one key.
     """
+    out_of_line()
     parts = scratch + _HULL_TIES_PART
     if qy == 0.0:
         if qx == 0.0:
@@ -205,6 +207,7 @@ def _hull_ties_walked_sum(
 
     A NaN, or infinities of both signs, make it NaN; else infinities of one sign are the sum.
     """
+    out_of_line()
     accumulator = scratch + _HULL_TIES_BYTES
     acc_clear(accumulator)
     special = 0.0

@@ -35,6 +35,7 @@ from attnc_backends.numba.runtime.memory import (
     load_f64,
     load_i32,
     load_i64,
+    out_of_line,
     store_f64,
     store_i32,
     store_i64,
@@ -68,6 +69,7 @@ def hull_group_start(h: int, group: int, position: int) -> None:
 @njit(nogil=True, error_model="numpy")
 def hull_group_new(h: int, position: int) -> int:
     """A fresh group whose only member is `position`."""
+    out_of_line()
     group = load_i64(h + HULL_GROUPS_FREE)
     if group >= 0:
         store_i64(h + HULL_GROUPS_FREE, load_i64(hull_group(h, group)))
@@ -120,11 +122,12 @@ def hull_sum_join(a_hi: float, a_lo: float, b_hi: float, b_lo: float) -> tuple[f
     return hi, (lo if t_tail == 0.0 and w_tail == 0.0 else math.nan)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def hull_group_add(
     h: int, group: int, kind: int, position: int, vals: int, value_stride: int, vdtype: int
 ) -> None:
     """Add `position`, larger than every member. O(1), or O(value width) with means."""
+    out_of_line()
     g = hull_group(h, group)
     store_i64(g + HULL_GROUP_LAST, position)
     if load_i64(h + HULL_WITH_MEAN) == 0:
@@ -165,6 +168,7 @@ def hull_group_join(
     h: int, group: int, other: int, kind: int, vals: int, value_stride: int, vdtype: int
 ) -> None:
     """Move the members of group `other` into `group` and drop it. O(1), or O(value width) with means."""
+    out_of_line()
     g = hull_group(h, group)
     o = hull_group(h, other)
     if load_i64(h + HULL_WITH_MEAN) != 0:

@@ -52,7 +52,14 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_top_count,
 )
 from attnc_backends.numba.runtime.lanes import count_at_most
-from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, store_f64, store_i32
+from attnc_backends.numba.runtime.memory import (
+    load_f64,
+    load_i32,
+    load_i64,
+    out_of_line,
+    store_f64,
+    store_i32,
+)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -60,6 +67,7 @@ def _hull_join_vertex(
     h: int, half: int, edge: int, group: int, position: int, vals: int, value_stride: int, vdtype: int
 ) -> int:
     """Put a vertex, with its own group and first position, in edge group `edge` (-1: empty); the group."""
+    out_of_line()
     if edge < 0:
         return group if group >= 0 else hull_group_new(h, position)
     if group < 0:
@@ -236,6 +244,7 @@ def _hull_insert_across(
     scratch: int,
 ) -> None:
     """hull_insert in general, over leaves of any kind."""
+    out_of_line()
     if newest_right:
         left = hull_place_last(h, half)
         right = -1
@@ -319,7 +328,7 @@ def _hull_insert_across(
     hull_replace_between(h, half, keys, left, right, x, y, position, edge)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def hull_insert(
     h: int,
     half: int,
@@ -338,6 +347,7 @@ def hull_insert(
     `newest_right` says that x is larger than that of every other key. O(log n) to find its place and O(leaf)
     to insert it; each vertex that it covers is removed once ever.
     """
+    out_of_line()
     only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
     is_first = True
     is_last = True

@@ -41,6 +41,7 @@ from attnc_backends.numba.runtime.memory import (
     load_f64,
     load_i32,
     load_i64,
+    out_of_line,
     store_f64,
     store_i32,
     store_i64,
@@ -228,6 +229,7 @@ def hull_top_at_most(xs: int, count: int, x: float) -> int:
 @njit(nogil=True, error_model="numpy")
 def hull_locate(h: int, half: int, keys: int, x: float) -> int:
     """The place of the last vertex whose x is at most `x`, or -1. O(log n)."""
+    out_of_line()
     tops = hull_top_count(h, half)
     if tops == 0:
         return -1
@@ -334,6 +336,7 @@ def _hull_entry_open(h: int, half: int, place: int, leaf: int) -> int:
     `place` may name the entry after the last of its chunk. A full chunk is split evenly, except at the two
     ends of the half, where a new one is begun.
     """
+    out_of_line()
     top = place >> _HULL_CHUNK_SHIFT
     entry = (place >> HULL_FAN_SHIFT) & HULL_FAN_MASK
     tops = hull_top_count(h, half)
@@ -381,6 +384,7 @@ def _hull_top_refresh(h: int, half: int, top: int) -> None:
 @njit(nogil=True, error_model="numpy")
 def hull_entry_refresh(h: int, half: int, keys: int, place: int) -> None:
     """Record the first x of a place's leaf, and the slope that leads there from the leaf before."""
+    out_of_line()
     place &= ~HULL_FAN_MASK
     top = place >> _HULL_CHUNK_SHIFT
     entry = (place >> HULL_FAN_SHIFT) & HULL_FAN_MASK
@@ -400,6 +404,7 @@ def hull_entry_refresh(h: int, half: int, keys: int, place: int) -> None:
 @njit(nogil=True, error_model="numpy")
 def hull_leaf_store(h: int, half: int, keys: int, place: int) -> int:
     """Address of a place's leaf, which is given memory if it has been positions so far. O(leaf)."""
+    out_of_line()
     leaf = _hull_place_leaf(h, half, place)
     if leaf >= 0:
         return hull_leaf(h, leaf)
@@ -437,6 +442,7 @@ def hull_run_open(h: int, half: int, keys: int, position: int) -> None:
 
     The new leaf has no memory; its count of vertices is right only after hull_run_close.
     """
+    out_of_line()
     place = 0
     if position > 0:
         # All leaves are full, so places are positions.
@@ -459,6 +465,7 @@ def _hull_remove_across(h: int, half: int, left: int, right: int) -> None:
 
     Hints are left to the caller. O(leaf + chunk + leaves removed + chunks after a removed one).
     """
+    out_of_line()
     left_top = -1
     left_entry = -1
     if left >= 0:
@@ -526,6 +533,7 @@ def hull_replace_between(
     -1 stands for the ends. O(leaf), more when leaves are removed; a full leaf is split evenly, except at the
     two ends, where a new one is begun so that keys that arrive in order of x fill their leaves.
     """
+    out_of_line()
     at = 0
     gone = 0
     if left >= 0 and right >= 0 and (left >> HULL_FAN_SHIFT) == (right >> HULL_FAN_SHIFT):

@@ -42,7 +42,14 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_set_edge_group,
 )
 from attnc_backends.numba.runtime.hull_search import hull_search_run
-from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_f64, store_i32, store_i64
+from attnc_backends.numba.runtime.memory import (
+    load_f64,
+    load_i64,
+    out_of_line,
+    store_f64,
+    store_i32,
+    store_i64,
+)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -108,6 +115,7 @@ def hull_append_ordered(
 @njit(nogil=True, error_model="numpy")
 def hull_leave_order(h: int, keys: int) -> None:
     """Make an ordered structure with at least one key a general one. O(leaf)."""
+    out_of_line()
     order = load_i64(h + HULL_ORDER)
     strict = load_i64(h + HULL_ORDER_STRICT)
     run = load_i64(h + HULL_ORDER_RUN)

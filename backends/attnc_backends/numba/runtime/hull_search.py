@@ -36,7 +36,7 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_top_slope,
 )
 from attnc_backends.numba.runtime.lanes import count_above, count_rising
-from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, store_i64
+from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, out_of_line, store_i64
 
 # How far from the guess to look before bisecting.
 _HULL_WALK = 4
@@ -59,6 +59,7 @@ def _hull_run_gallop(
     keys: int, count: int, qx: float, qy: float, guess: int, scratch: int
 ) -> tuple[int, bool]:
     """hull_search_run after its guess turned out wrong: O(log distance)."""
+    out_of_line()
     # The winner lies right of `low` and not right of `high`; `level` says whether the edge after `high` is.
     low = -1
     high = count - 1
@@ -90,13 +91,14 @@ def _hull_run_gallop(
     return high, level
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def hull_search_run(keys: int, count: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
     """The first best of `count` positions, all vertices of the half that qy points to; does the next tie?
 
     O(1) where keys are spaced as on a parabola, because the rise from a key to the next is then linear in
     the position; else O(log n).
     """
+    out_of_line()
     if count == 1:
         return 0, False
     edges = count - 1
@@ -147,6 +149,7 @@ def _hull_top_above(slopes: int, count: int, slope: float) -> int:
 @njit(nogil=True, error_model="numpy")
 def _hull_bisect(h: int, half: int, keys: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
     """_hull_walk by exact comparisons alone, first over chunks, then leaves, then vertices."""
+    out_of_line()
     place = 0
     low = 0
     high = hull_top_count(h, half) - 1
@@ -194,6 +197,7 @@ def _hull_walk(
     h: int, half: int, keys: int, qx: float, qy: float, place: int, scratch: int
 ) -> tuple[int, bool]:
     """The place of the leftmost best vertex, near a guess of it, and whether the next vertex ties."""
+    out_of_line()
     walked = 0
     sign = 1
     while walked < _HULL_WALK:
@@ -230,13 +234,14 @@ def _hull_leaf_rise(leaf: int, qx: float, qy: float, within: int, scratch: int) 
     return compare_dot2(qx, qy, x1, y1, load_f64(xs), load_f64(ys), scratch)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, scratch: int) -> int:
     """The keys with the highest score for a query with qy > 0, as a list of parts.
 
     A single key is returned as its position. Else the parts, at most three, are written to `parts` and their
     negative number is returned. A part is a group, or ~p for the single position p. O(log n).
     """
+    out_of_line()
     only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
     is_first = True
     is_last = True

@@ -28,6 +28,21 @@ _F16_SUBNORMAL_UNIT = 2.0**-24
 
 
 @intrinsic
+def out_of_line(typingctx: object) -> tuple[object, object]:
+    """As the first statement of a function: no caller gets a copy of it. For what is large or seldom called.
+
+    Numba hands `forceinline` down to whatever a function calls; this undoes that.
+    """
+
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        builder.function.attributes.discard("alwaysinline")
+        builder.function.attributes.add("noinline")
+        return ir.Constant(ir.IntType(8).as_pointer(), None)  # no value
+
+    return types.void(), codegen
+
+
+@intrinsic
 def _load_f64(typingctx: object, address: types.Type) -> tuple[object, object]:
     def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
         pointer = builder.inttoptr(args[0], ir.DoubleType().as_pointer())
