@@ -12,13 +12,15 @@ from attnc_backends.numba.source import Function
 from attnc_ir.attributes.normalizer import Cut, TopK
 
 
-def emit_held(node: Node, order: str) -> list[str]:
-    """`leaves`, `take`, `sink`, `write` and, where positions are asked for, `rank`.
+def emit_held(node: Node, order: str, *, with_write: bool = True) -> list[str]:
+    """`leaves`, `take`, `sink`, unless another has it `write`, and where positions are asked for `rank`.
 
     `order` names the node's function `(b, h, i, j1, s1, e1, kind1, j2, s2, e2, kind2, acc)` that compares two
     scores: -1, 0, 1, or 2 where it cannot tell.
     """
-    parts = [_leaves(node, order), _sink(node), _take(node), _write(node)]
+    parts = [_leaves(node, order), _sink(node), _take(node)]
+    if with_write:
+        parts.append(_write(node))
     if node.op.argmax is not None:
         parts.append(_rank(node))
     return parts
