@@ -131,6 +131,10 @@ normalizers: st.SearchStrategy[Normalizer] = st.one_of(
     st.builds(Hardmax, st.sampled_from(Tie)),
     st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
 )
+selecting: st.SearchStrategy[Normalizer] = st.one_of(
+    st.builds(Hardmax, st.sampled_from([Tie.FIRST, Tie.LAST])),
+    st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
+)
 strategies = st.sampled_from([None, Dense(), Hull(), Uniform(), Extremum(), Position(-3, 9, 1)])
 
 
@@ -175,7 +179,8 @@ def biases(draw: DRAW, extra: dict[str, Value], exact: bool) -> Bias:
 @st.composite
 def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any]:
     """The attributes of an attention op, the `wanted` one among them."""
-    normalizer = Softmax() if wanted == "sinks" else draw(normalizers)
+    given = {"sinks": st.just(Softmax()), "with_argmax": selecting}
+    normalizer = draw(given.get(wanted, normalizers))
     empties: list[Empty] = [EmptyZero(), EmptyError()]
     if extra:
         empties.append(EmptyDefault(extra["row"]))
@@ -188,6 +193,8 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
         "tolerance": draw(st.none() | positive),
         "strategy": draw(strategies),
     }
+    if normalizer.is_exact and normalizer != Hardmax(Tie.MEAN):
+        drawn["with_argmax"] = draw(st.booleans())
     if extra and isinstance(normalizer, Softmax):
         drawn["sinks"] = draw(st.sampled_from([None, extra["sinks"]]))
     stated: dict[str, st.SearchStrategy[Any]] = {
@@ -195,11 +202,18 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
         "tolerance": positive,
         "strategy": st.sampled_from([Dense(), Hull(), Uniform(), Extremum()]),
         "sinks": st.just(extra.get("sinks")),
+        "with_argmax": st.just(True),
     }
     if wanted in stated:  # then not its default
         drawn[wanted] = draw(stated[wanted])
     kept = draw(st.sets(st.sampled_from(sorted(drawn)))) | {wanted}
     return {"normalizer": normalizer} | {name: value for name, value in drawn.items() if name in kept}
+
+
+def results_of(attributes: dict[str, Any]) -> st.SearchStrategy[int]:
+    """How many results an attention op may have."""
+    positions = int(attributes.get("with_argmax", False))
+    return st.integers(1 + positions, 2 + positions)
 
 
 # --- graphs ---
@@ -221,7 +235,8 @@ def add_attention(draw: DRAW, b: GraphBuilder, wanted: str = "") -> None:
         "slopes": f"{dtype}[4]", "table": f"{dtype}[1 x 5]", "row": f"{dtype}[3]", "sinks": f"{dtype}[4]",
     }  # fmt: skip
     extra = {name: b.input(f"{q.name}_{name}", kind) for name, kind in kinds.items()}
-    b.op(Attend, q, k, v, results=draw(st.integers(1, 2)), **draw(attention(extra, wanted)))
+    attributes = draw(attention(extra, wanted))
+    b.op(Attend, q, k, v, results=draw(results_of(attributes)), **attributes)
 
 
 def add_state(draw: DRAW, b: GraphBuilder, wanted: str = "") -> None:
@@ -231,7 +246,8 @@ def add_state(draw: DRAW, b: GraphBuilder, wanted: str = "") -> None:
     q = b.input(f"s{draw(st.integers(0, 10**6))}", f"{dtype}[{row}]")
     cache = b.cache(heads=f"[{heads}]", key=f"{dtype}[2]", value=f"{dtype}[2]")
     cache = b.append(cache, q, q) if draw(st.booleans()) else cache
-    b.op(AttendStep, q, cache, results=draw(st.integers(1, 2)), **draw(attention({}, wanted)))
+    attributes = draw(attention({}, wanted))
+    b.op(AttendStep, q, cache, results=draw(results_of(attributes)), **attributes)
 
 
 def add_simple(draw: DRAW, b: GraphBuilder, name: str) -> None:

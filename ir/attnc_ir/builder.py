@@ -78,7 +78,7 @@ class GraphBuilder:
         else:
             names = list(results)
         try:
-            fields |= cls.result_fields(names if isinstance(names, int) else len(names))
+            fields |= cls.result_fields(names if isinstance(names, int) else len(names), fields)
             op = cls(**fields)
             kinds = op.infer()
         except TypeRuleError as error:
@@ -109,7 +109,7 @@ class GraphBuilder:
     def attend(
         self, query: Value, key: Value, value: Value, *, name: str | None = None, **attributes: Any
     ) -> Value:
-        """Attention over whole sequences; for the log-sum-exp as well, use `op(Attend, ..., results=2)`."""
+        """Attention over whole sequences; for more results than one, use `op(Attend, ..., results=2)`."""
         return self._one(Attend, name, query, key, value, **attributes)
 
     def attend_step(self, query: Value, cache: Value, *, name: str | None = None, **attributes: Any) -> Value:

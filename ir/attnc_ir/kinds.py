@@ -181,6 +181,20 @@ class EnumKind(Generic[E_]):
         return str(value.value)
 
 
+class BoolKind:
+    """`true` or `false`."""
+
+    expects: ClassVar[str] = "true or false"
+
+    def read(self, node: Node, scope: Scope) -> bool:
+        if isinstance(node, Name) and node.text in ("true", "false"):
+            return node.text == "true"
+        raise _misread(node, self)
+
+    def write(self, value: bool) -> str:
+        return "true" if value else "false"
+
+
 class ValueKind:
     """A use of an SSA value."""
 
@@ -468,6 +482,7 @@ def parameters_of(cls: type[Any]) -> list[Field]:
 
 INT = IntKind()
 FLOAT = FloatKind()
+BOOL = BoolKind()
 VALUE = ValueKind()
 DIM = DimKind()
 SHAPE = ShapeKind()

@@ -53,9 +53,9 @@ class Op:
         """Report every broken rule that the type rule does not cover."""
 
     @classmethod
-    def result_fields(cls, written: int) -> dict[str, Any]:
-        """Fields that follow from how many results the text names; raises `TypeRuleError` when that is no
-        number of results.
+    def result_fields(cls, written: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that follow from how many results the text names, beside the fields that are `given`; raises
+        `TypeRuleError` when that is no number of results.
         """
         if written != 1:
             raise TypeRuleError(f"{cls.mnemonic} gives 1 result, {written} are named")

@@ -44,6 +44,7 @@ def attention(
     bias: Bias | Array | None = None,
     sinks: Array | None = None,
     return_lse: bool = False,
+    return_argmax: bool = False,
     strategy: str | None = None,
     threads: int | None = None,
 ) -> Any:
@@ -66,11 +67,16 @@ def attention(
             sum of such.
         sinks: one logit per query head, `[Hq]`, that joins the denominator of softmax.
         return_lse: also return log-sum-exp, `[B, Hq, N]`.
+        return_argmax: also return the positions that were selected, as int64: of the winner `[B, Hq, N]`
+            under hard-max (tie `"first"` or `"last"`), of the `k` best in descending order of score
+            `[B, Hq, N, k]` under top-k. -1 stands where there is none: a row that may see no key or has a
+            NaN score, and behind the last key of a top-k.
         strategy: force a strategy by keyword.
         threads: how many threads may be used; default one per processor.
 
     Returns:
-        The output `[B, Hq, N, Dv]` in the values' element type; with `return_lse` a pair.
+        The output `[B, Hq, N, Dv]` in the values' element type; with `return_lse` or
+        `return_argmax` a tuple of it and what else was asked for, in this order.
 
     Raises:
         ArgumentError: an argument does not fit; the message says which and why.
@@ -101,6 +107,7 @@ def attention(
         bias=None if bias is None else as_bias(bias),
         sinks=None if sinks is None else as_array(sinks, "sinks"),
         with_lse=bool(return_lse),
+        with_argmax=bool(return_argmax),
     )  # fmt: skip
     key = (call.key(), None if strategy is None else strategy_keyword(strategy))
     # Everything a call brings has to be named, graph or no graph; the graph itself is made once.
@@ -110,7 +117,7 @@ def attention(
         if program is not None:
             _programs.move_to_end(key)
     if program is None:
-        graph = _graph(inputs.values, 2 if call.with_lse else 1, options)
+        graph = _graph(inputs.values, 1 + call.with_lse + call.with_argmax, options)
         program = compile_spec(Module((graph,)), strategy=strategy)
         with _lock:
             _programs[key] = program
@@ -133,6 +140,7 @@ class _Call:
     bias: Bias | None
     sinks: Array | None
     with_lse: bool
+    with_argmax: bool
 
     @property
     def one_length(self) -> bool:
@@ -157,6 +165,7 @@ class _Call:
             self.bias.key if self.bias is not None else None,
             pattern(self.sinks) if self.sinks is not None else None,
             self.with_lse,
+            self.with_argmax,
         )
 
     def lower(self) -> tuple[Lowering, dict[str, Any]]:
@@ -174,6 +183,7 @@ class _Call:
         return low, {
             "normalizer": self.rule,
             "mask": Everything() if self.mask is None else self.mask.lower(low),
+            "with_argmax": self.with_argmax,
             "scale": self.scale,
             "softcap": self.softcap,
             "bias": () if self.bias is None else self.bias.lower(low),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnc
-from attnc_backends.numba import emit_scan
+from attnc_backends.numba import vectors
 
 MANY = settings(max_examples=max(60, settings.default.max_examples))
 
@@ -33,7 +33,7 @@ KINDS = {
 
 
 def compiled(monkeypatch, text, vector_bytes, backend=None):
-    monkeypatch.setattr(emit_scan, "native_bytes", lambda: vector_bytes)
+    monkeypatch.setattr(vectors, "native_bytes", lambda: vector_bytes)
     return attnc.compile(text, **({"backend": backend} if backend else {}))
 
 

@@ -1,4 +1,4 @@
-"""Dense hard-max and top-k: a scan over the keys that compares scores exactly.
+"""Dense hard-max: a scan over the keys that compares scores exactly; what it shares with dense top-k.
 
 A row with a comparison that stays unsettled is marked, and rational arithmetic decides it outside.
 """
@@ -6,10 +6,11 @@ A row with a comparison that stays unsettled is marked, and rational arithmetic 
 from __future__ import annotations
 
 from attnc_backends.numba.access import copy_element, load_double, store
+from attnc_backends.numba.emit_held import emit_held
 from attnc_backends.numba.emit_scores import emit_scores
 from attnc_backends.numba.node import OK, UNSETTLED, Node
 from attnc_backends.numba.source import Function
-from attnc_ir.attributes.normalizer import Cut, Hardmax, Tie, TopK
+from attnc_ir.attributes.normalizer import Hardmax, Tie, TopK
 from attnc_ir.ops import Attend
 
 
@@ -17,8 +18,11 @@ def emit_exact_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over single query rows, `blocks()` and `scratch()`; for hard-max and
     top-k.
     """
-    rows = _hardmax_rows(node) if isinstance(node.op.normalizer, Hardmax) else _topk_rows(node)
-    return [*emit_scores(node), rows, _blocks(node), _scratch(node)]
+    if isinstance(node.op.normalizer, TopK):
+        rows = [*emit_held(node, "beats"), _topk_rows(node)]
+    else:
+        rows = [_hardmax_rows(node)]
+    return [*emit_scores(node), *rows, _blocks(node), _scratch(node)]
 
 
 def _blocks(node: Node) -> str:
@@ -36,7 +40,7 @@ def _scratch(node: Node) -> str:
     normalizer = node.op.normalizer
     held, doubles = "0", f"{s.d}"
     if isinstance(normalizer, TopK):
-        held, doubles = f"3 * min({normalizer.k}, {s.nk})", f"{s.d} + {s.dv}"
+        held, doubles = f"3 * (min({normalizer.k}, {s.nk}) + 1)", f"{s.d} + {s.dv}"
     elif isinstance(normalizer, Hardmax) and normalizer.tie is Tie.MEAN:
         held = s.nk
     f.line(f"return ACC_BYTES + 8 * ({doubles}) + 8 * ({held})")
@@ -97,6 +101,7 @@ def _row_ends(node: Node, f: Function) -> None:
     with f.block("if bad"):
         with f.block(f"for c in range({s.dv})"):
             f.line(store(dtype, f"{out} + c * {step}", "math.nan"))
+        node.write_no_position(f)
         if node.op.lse is not None:
             f.line(store(node.op.accumulator, node.lse_place(f), "math.nan"))
         f.line("continue")
@@ -152,6 +157,7 @@ def _write_winner(node: Node, f: Function, tie: Tie) -> None:
     dtype = node.op.value_type.dtype
     out, step = node.output_row(f)
     values, value_step, element = node.values_at(f)
+    node.write_position(f, "best")
     f.line(f"values = {values}")
     with f.block(f"for c in range({s.dv})"):
         if tie is not Tie.MEAN:
@@ -187,25 +193,6 @@ def _topk_rows(node: Node) -> str:
     s = node.sizes(f)
     f.line(f"acc = scratch\nquery = acc + ACC_BYTES\nsums = query + 8 * {s.d}\nheld = sums + 8 * {s.dv}")
     f.line(f"most = min({normalizer.k}, {s.nk})")
-
-    def worse(x: str, y: str) -> str:
-        """Whether held item `x` leaves before held item `y`: `order < 0`, position deciding among equals."""
-        args = []
-        for item in (x, y):
-            args += [f"load_i64(held + 24 * ({item}))", f"load_f64(held + 24 * ({item}) + 8)",
-                     f"abs(load_f64(held + 24 * ({item}) + 16))", f"held_kind(held + 24 * ({item}))"]  # fmt: skip
-        return node.call("beats", "b", "h", "i", *args, "acc")
-
-    tie_sign = ">" if normalizer.tie is Cut.FIRST else "<"
-
-    def sift(condition: str, other: str) -> None:
-        f.line(f"order = {worse(condition, other)}")
-        if node.may_be_unsettled:
-            with f.block("if order == 2"):
-                f.line("unsettled = True\nbreak")
-        place, parent = f"load_i64(held + 24 * {condition})", f"load_i64(held + 24 * {other})"
-        f.line(f"leaves = order < 0 or (order == 0 and {place} {tie_sign} {parent})")
-
     with f.block("for unit in range(first, last)"):
         _row_start(node, f)
         f.line("size = 0")
@@ -213,62 +200,16 @@ def _topk_rows(node: Node) -> str:
             _key_score(node, f)
             with f.block("if unsettled"):
                 f.line("continue")
-            with f.block("if size < most"):
-                # The error carries the class: held_kind reads it back.
-                f.line("hold(held + 24 * size, j, s, e, kind)\nnode = size\nsize += 1")
-                with f.block("while node > 0"):
-                    f.line("parent = (node - 1) // 2")
-                    sift("node", "parent")
-                    with f.block("if not leaves"):
-                        f.line("break")
-                    f.line("swap_held(held + 24 * node, held + 24 * parent)\nnode = parent")
-                f.line("continue")
-            root = ["load_i64(held)", "load_f64(held + 8)", "abs(load_f64(held + 16))", "held_kind(held)"]
-            f.line(f"order = {node.call('beats', 'b', 'h', 'i', 'j', 's', 'e', 'kind', *root, 'acc')}")
+            # The error carries the class: held_kind reads it back.
+            f.line("hold(held + 24 * most, j, s, e, kind)")
+            f.line(f"size = {node.call('take', 'b', 'h', 'i', 'held', 'size', 'most', 'acc')}")
             if node.may_be_unsettled:
-                with f.block("if order == 2"):
-                    f.line("unsettled = True\ncontinue")
-            # Keys come in increasing position, so an equal one replaces the root only where later positions
-            # are preferred.
-            keeps = "order <= 0" if normalizer.tie is Cut.FIRST else "order < 0"
-            with f.block(f"if {keeps}"):
-                f.line("continue")
-            f.line("hold(held, j, s, e, kind)\nnode = 0")
-            with f.block("while 2 * node + 1 < size"):
-                f.line("child = 2 * node + 1")
-                with f.block("if child + 1 < size"):
-                    f.line("other = child + 1")
-                    sift("other", "child")
-                    f.line("child = other if leaves else child")
-                sift("child", "node")
-                with f.block("if not leaves"):
-                    f.line("break")
-                f.line("swap_held(held + 24 * node, held + 24 * child)\nnode = child")
+                with f.block("if size < 0"):
+                    f.line("size, unsettled = 0, True")
+        if node.op.argmax is not None:
+            with f.block("if not (bad or unsettled)"):
+                f.line(f"unsettled = {node.call('rank', 'b', 'h', 'i', 'held', 'size', 'acc')} != 0")
         _row_ends(node, f)
-        _write_topk(node, f)
+        f.line(node.call("write", "b", "h", "hk", "i", "held", "size", "sums", "acc"))
     f.line(f"return {OK}")
     return f.text()
-
-
-def _write_topk(node: Node, f: Function) -> None:
-    s = node.sizes(f)
-    dtype = node.op.value_type.dtype
-    out, step = node.output_row(f)
-    values, value_step, element = node.values_at(f)
-    f.line(f"values = {values}\nsort_held(held, size)\ntop, total = -math.inf, 0.0")
-    with f.block("for place in range(size)"):
-        f.line(f"x = {node.call('float_score', 'b', 'h', 'i', 'load_i64(held + 24 * place)', 'acc')}")
-        f.line("store_f64(held + 24 * place + 8, x)")
-        with f.block("if x > top or x != x"):
-            f.line("top = x")
-    with f.block(f"for c in range({s.dv})"):
-        f.line("store_f64(sums + 8 * c, 0.0)")
-    with f.block("for place in range(size)"):
-        f.line("weight = math.exp(load_f64(held + 24 * place + 8) - top)\ntotal += weight")
-        f.line(f"row = values + load_i64(held + 24 * place) * {value_step}")
-        with f.block(f"for c in range({s.dv})"):
-            f.line(
-                f"store_f64(sums + 8 * c, load_f64(sums + 8 * c) + weight * {load_double(dtype, f'row + c * {element}')})"
-            )
-    with f.block(f"for c in range({s.dv})"):
-        f.line(store(dtype, f"{out} + c * {step}", "load_f64(sums + 8 * c) / total"))

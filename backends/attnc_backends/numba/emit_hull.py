@@ -12,8 +12,11 @@ from dataclasses import replace
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_hull_ranges import emit_ranged_hull, has_moving_start
 from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.runtime.hull_layout import HULL_COUNT
 from attnc_backends.numba.structures import Structure, slot_of
+from attnc_ir.attributes.mask import And, Causal, Everything
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -24,12 +27,29 @@ STEP_NOTE = "a query that is not finite is answered by the dense scan"
 def emit_hull_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     dense = emit_exact_rows(_dense(node))
+    if has_moving_start(node.op):
+        return [*dense, *emit_ranged_hull(node)]
     own = [_answer(node), _step_rows(node)] if node.cache is not None else [_answer(node), _batch_rows(node)]
     return [*dense, *own, _blocks(node), _scratch(node)]
 
 
+def _is_delayed(op: AttendStep) -> bool:
+    """Whether the mask of a step hides recent keys, or all but the first ones."""
+    terms = op.mask.terms if isinstance(op.mask, And) else (op.mask,)
+    return not all(
+        isinstance(t, Everything)
+        or (isinstance(t, Causal) and (not isinstance(t.alignment, int) or t.alignment >= 0))
+        for t in terms
+    )
+
+
 def hull_structure(op: AttendStep) -> Structure:
-    """What the cache of a step keeps for it: a hull, with sums where the step wants means."""
+    """What the cache of a step keeps for it: a hull, with sums where the step wants means. Where the mask hides
+    recent keys it is a hull of its own that runs behind the rows, and reads them when it is asked.
+    """
+    if _is_delayed(op):
+        own = _hull_kept(op, with_mean=int(_tie_of(op) is Tie.MEAN))
+        return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
     summing = _hull_kept(op, with_mean=1)
     return summing if _tie_of(op) is Tie.MEAN else replace(_hull_kept(op, with_mean=0), within=summing)
 
@@ -115,6 +135,7 @@ def _answer(node: Node) -> str:
         f.line(
             f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)\nvalues = {values}"
         )
+        node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             f.line(
                 copy_element(
@@ -135,7 +156,8 @@ def _step_rows(node: Node) -> str:
     f.line(f"own = scratch + {_dense(node).call('scratch')}")
     with f.block("for unit in range(first, last)"):
         f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
-        with f.block(f"if {s.nk} == 0"):
+        node.range_lines(f)
+        with f.block("if hi == 0"):
             node.empty_lines(f)
             if node.op.empty.keyword != "error":
                 f.line("continue")
@@ -144,6 +166,15 @@ def _step_rows(node: Node) -> str:
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
+        assert isinstance(node.op, AttendStep)
+        if _is_delayed(node.op):
+            # The hull runs behind the cache: keys come in when the mask lets the first query see them.
+            f.line(f"n_hull = load_i64(hull + {HULL_COUNT})")
+            with f.block("while n_hull < hi"):
+                code = DTYPE_CODES[node.op.value_type.dtype]
+                f.line(
+                    f"shared_hull_append(frame, hull, {keys}, {values}, {value_step}, {code}, own)\nn_hull += 1"
+                )
         with f.block(
             f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"
         ):

@@ -63,6 +63,7 @@ def _rows(node: Node, dense: Node) -> str:
         values, value_step, element = node.values_at(f)
         out, step = node.output_row(f)
         f.line(f"values, out = {values}, {out}")
+        node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             place = f"values + best * {value_step} + c * {element}"
             if tie is not Tie.MEAN:

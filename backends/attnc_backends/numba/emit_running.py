@@ -124,6 +124,7 @@ def _answer(node: Node) -> str:
         _write_tied(node, f, rows)
     out, out_step = node.output_row(f)
     f.line(f"out = {out}")
+    node.write_position(f, "best")
     with f.block(f"for c in range({s.dv})"):
         if _tie(op) is Tie.MEAN:
             f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))

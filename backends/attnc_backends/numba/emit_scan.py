@@ -1,4 +1,4 @@
-"""The vector scan: hard-max by one read of the keys at the speed of memory, for any width.
+"""The vector scan: hard-max and top-k by one read of the keys at the speed of memory, for any width.
 
 A unit of work is a key head and a few query rows that share every block of keys while it is in the cache. A
 block whose best score cannot reach the best so far, whatever the rounding, is done after one look; of the
@@ -9,58 +9,61 @@ left to the dense rows, which every scan node carries along.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from attnc_backends.numba import vectors
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_held import emit_held
+from attnc_backends.numba.emit_scan_topk import emit_order, emit_topk_visit, emit_topk_write, held_bytes
 from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.scan_records import (
+    SCAN_BEST,
+    SCAN_BOUND,
+    SCAN_FROM,
+    SCAN_HELD,
+    SCAN_HI,
+    SCAN_LEFT,
+    SCAN_LO,
+    SCAN_LOWEST,
+    SCAN_NORM,
+    SCAN_RECORD,
+    SCAN_SCORE,
+    SCAN_TILE,
+    scan_dense,
+    scan_itemsize,
+    scan_witness,
+)
 from attnc_backends.numba.source import Function
-from attnc_backends.numba.vectors import native_bytes
-from attnc_ir.attributes.normalizer import Hardmax, Tie
-from attnc_ir.types import DType
+from attnc_ir.attributes.normalizer import NORMALIZER, Hardmax, Tie, TopK
 
 NOTE = "rows that meet a number that is not finite, and keys with gaps between elements, are answered by the dense scan"
-
-TILE = 32
-"""Query rows of one key head that look at a block of keys while it is in the cache."""
-
-RECORD = 72
-"""Bytes of a row's state: lo, hi, best, score and its bound, first tied position, whether it is left to the
-dense rows, one-norm of the query, its lowest bit.
-"""
-_LO, _HI, _BEST, _SCORE, _BOUND, _FROM, _LEFT, _NORM, _LOWEST = range(0, RECORD, 8)
 
 
 def emit_scan_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over tiles of query rows, `blocks()`, `scratch()`, and helpers."""
-    dense = emit_exact_rows(_dense(node))
-    return [*dense, _blocks(node), _scratch(node), _visit(node), _write(node), _rows(node)]
+    dense = emit_exact_rows(scan_dense(node))
+    if isinstance(node.op.normalizer, TopK):
+        own = [emit_order(node), *emit_held(node, "order", with_write=False), emit_topk_visit(node)]
+        own.append(emit_topk_write(node))
+    else:
+        own = [_visit(node), _write(node)]
+    return [*dense, _blocks(node), _scratch(node), *own, _rows(node)]
 
 
-def _dense(node: Node) -> Node:
-    """The same node under names that leave room for the scan's own functions."""
-    return replace(node, prefix="dense_")
+def _tie(node: Node) -> Tie | None:
+    """The tie rule of a hard-max; None for a top-k, which holds records instead of a winner."""
+    return node.op.normalizer.tie if isinstance(node.op.normalizer, Hardmax) else None
 
 
-def _tie(node: Node) -> Tie:
-    assert isinstance(node.op.normalizer, Hardmax)
-    return node.op.normalizer.tie
+def _rule(node: Node) -> str:
+    """The normaliser, for a docstring."""
+    return NORMALIZER.write(node.op.normalizer)
 
 
-def _itemsize(node: Node) -> int:
-    assert node.key_dtype in (DType.F64, DType.F32)
-    return node.key_dtype.itemsize
-
-
-def _witness(node: Node, itemsize: int) -> tuple[str, str]:
-    """Witnesses for scores in floats of `itemsize` bytes, and for a piece of a key in memory."""
-    stored = _itemsize(node)
-    lanes = native_bytes() // itemsize
-    width = node.op.geometry.key_width
-    part = lanes
-    if isinstance(width, int) and width <= lanes:
-        part = 1 << (max(width, 1) - 1).bit_length()
-    return f"vec_f{8 * itemsize}({lanes})", f"vec_f{8 * stored}({part})"
+def _marks_bytes(node: Node, f: Function) -> str:
+    """Bytes beside a row's record: marks of the positions that tie, or the records that a top-k holds."""
+    if isinstance(node.op.normalizer, TopK):
+        return held_bytes(node, f)
+    return f"8 * ({node.sizes(f).nk} // 64 + 2)" if _tie(node) is Tie.MEAN else "0"
 
 
 def _rows_of_head(node: Node, f: Function) -> str:
@@ -70,9 +73,9 @@ def _rows_of_head(node: Node, f: Function) -> str:
 
 
 def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc=f"units of work: {TILE} query rows of one key head each")
+    f = node.function("blocks", doc=f"units of work: {SCAN_TILE} query rows of one key head each")
     s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk} * (({_rows_of_head(node, f)} + {TILE - 1}) // {TILE})")
+    f.line(f"return {s.b} * {s.hk} * (({_rows_of_head(node, f)} + {SCAN_TILE - 1}) // {SCAN_TILE})")
     return f.text()
 
 
@@ -81,10 +84,11 @@ def _scratch(node: Node) -> str:
         "scratch", doc="bytes of scratch per worker: dense rows, then records, queries, scores, marks"
     )
     s = node.sizes(f)
-    f.line(f"size = {_dense(node).call('scratch')} + {TILE * RECORD} + {TILE} * 16 * ({s.d} + KEY_SCAN_PAD)")
-    f.line(f"size += 8 * (key_scan_block({s.d}, {_itemsize(node)}) + KEY_SCAN_PAD)")
-    if _tie(node) is Tie.MEAN:
-        f.line(f"size += {TILE} * 8 * ({s.nk} // 64 + 2)")
+    f.line(
+        f"size = {scan_dense(node).call('scratch')} + {SCAN_TILE * SCAN_RECORD} + {SCAN_TILE} * 16 * ({s.d} + KEY_SCAN_PAD)"
+    )
+    f.line(f"size += 8 * (key_scan_block({s.d}, {scan_itemsize(node)}) + KEY_SCAN_PAD)")
+    f.line(f"size += {SCAN_TILE} * {_marks_bytes(node, f)}")
     f.line("return size")
     return f.text()
 
@@ -93,31 +97,32 @@ def _visit(node: Node) -> str:
     """`visit(b, h, i, record, keys, step, at, count, wide, narrow, scores, marks, acc)`: what `count` keys from
     position `at` on do to a row's record. `wide` is the query in doubles, `narrow` in the keys' type.
     """
-    tie, itemsize = _tie(node), _itemsize(node)
+    tie, itemsize = _tie(node), scan_itemsize(node)
+    assert tie is not None
     f = node.function(
         "visit", "b", "h", "i", "record", "keys", "step", "at", "count", "wide", "narrow", "scores", "marks", "acc",
         doc="one row and one block of keys",
     )  # fmt: skip
     s = node.sizes(f)
-    like, part = _witness(node, itemsize)
-    wide, wide_part = _witness(node, 8)
-    lanes = native_bytes() // itemsize
-    f.line(f"key = keys + at * step\nbest = load_i64(record + {_BEST})")
-    f.line(f"score, bound = load_f64(record + {_SCORE}), load_f64(record + {_BOUND})")
-    f.line(f"norm = load_f64(record + {_NORM})")
+    like, part = scan_witness(node, itemsize)
+    wide, wide_part = scan_witness(node, 8)
+    lanes = vectors.native_bytes() // itemsize
+    f.line(f"key = keys + at * step\nbest = load_i64(record + {SCAN_BEST})")
+    f.line(f"score, bound = load_f64(record + {SCAN_SCORE}), load_f64(record + {SCAN_BOUND})")
+    f.line(f"norm = load_f64(record + {SCAN_NORM})")
     with f.block(f"if count >= {lanes}"):
         f.line(f"top, size, fault = key_scan_top(key, step, {s.d}, count, narrow, {like}, {part})")
         with f.block("if fault"):
-            f.line(f"store_i64(record + {_LEFT}, 1)\nreturn 0")
+            f.line(f"store_i64(record + {SCAN_LEFT}, 1)\nreturn 0")
         # Nothing in the block reaches the best so far. Sums and differences round by less than the bounds
         # have to spare.
         with f.block(f"if best >= 0 and top + key_scan_bound({s.d}, norm, size, {itemsize}) < score - bound"):
             f.line("return 0")
     f.line(f"top, size, fault = key_scan_scores(scores, key, step, {s.d}, count, wide, {wide}, {wide_part})")
     with f.block("if fault"):
-        f.line(f"store_i64(record + {_LEFT}, 1)\nreturn 0")
+        f.line(f"store_i64(record + {SCAN_LEFT}, 1)\nreturn 0")
     f.line(f"own = key_scan_bound({s.d}, norm, size, 8)")
-    f.line(f"unit = key_scan_unit(norm, load_i64(record + {_LOWEST}), size)")
+    f.line(f"unit = key_scan_unit(norm, load_i64(record + {SCAN_LOWEST}), size)")
     # A query of zeros has only exact scores, and so have few bits times few bits.
     with f.block(
         f"if norm == 0.0 or (unit > 0.0 and key_scan_multiples(key, step, {s.d}, count, unit, {wide}, {wide_part}))"
@@ -130,7 +135,7 @@ def _visit(node: Node) -> str:
     ):
         # A block of nothing but the best key again: each ties.
         if tie is Tie.LAST:
-            f.line(f"store_i64(record + {_BEST}, at + count - 1)")
+            f.line(f"store_i64(record + {SCAN_BEST}, at + count - 1)")
         elif tie is Tie.MEAN:
             f.line(f"key_scan_mark_all(marks, at, scores, count, -1.7976931348623157e308, {wide})")
     with f.block("else"):
@@ -145,13 +150,13 @@ def _exact_block(f: Function, tie: Tie, wide: str) -> None:
         f.line("return 0")
     first = f"at + key_scan_next(scores, 0, count, top, {wide})"
     if tie is Tie.LAST:
-        f.line(f"store_i64(record + {_BEST}, at + key_scan_last(scores, count, top))")
+        f.line(f"store_i64(record + {SCAN_BEST}, at + key_scan_last(scores, count, top))")
     with f.block("if best < 0 or top > score"):
-        f.line(f"store_f64(record + {_SCORE}, top)\nstore_f64(record + {_BOUND}, 0.0)")
+        f.line(f"store_f64(record + {SCAN_SCORE}, top)\nstore_f64(record + {SCAN_BOUND}, 0.0)")
         if tie is not Tie.LAST:
-            f.line(f"best = {first}\nstore_i64(record + {_BEST}, best)")
+            f.line(f"best = {first}\nstore_i64(record + {SCAN_BEST}, best)")
         if tie is Tie.MEAN:
-            f.line(f"store_i64(record + {_FROM}, best)")
+            f.line(f"store_i64(record + {SCAN_FROM}, best)")
     if tie is Tie.MEAN:
         f.line(f"key_scan_mark_all(marks, at, scores, count, top, {wide})")
 
@@ -172,15 +177,15 @@ def _near_ties(node: Node, f: Function, tie: Tie, wide: str) -> None:
             with f.block("elif own == 0.0 and bound == 0.0"):
                 f.line("order = 0")
             with f.block(
-                f"elif key_scan_same(keys + j * step, keys + best * step, {s.d}, {_itemsize(node)})"
+                f"elif key_scan_same(keys + j * step, keys + best * step, {s.d}, {scan_itemsize(node)})"
             ):
                 f.line("order = 0")
             with f.block("else"):
-                f.line(f"order = {_dense(node).call('compare', 'b', 'h', 'i', 'j', 'best', 'acc')}")
+                f.line(f"order = {scan_dense(node).call('compare', 'b', 'h', 'i', 'j', 'best', 'acc')}")
         with f.block("if order > 0"):
             f.line("best, score, bound = j, found, own")
             if tie is Tie.MEAN:
-                f.line(f"store_i64(record + {_FROM}, j)")
+                f.line(f"store_i64(record + {SCAN_FROM}, j)")
         with f.block("elif order == 0"):
             if tie is Tie.LAST:
                 f.line("best = j")
@@ -192,7 +197,7 @@ def _near_ties(node: Node, f: Function, tie: Tie, wide: str) -> None:
                 f.line("key_scan_mark(marks, j, 1)")
         f.line(f"place = key_scan_next(scores, place + 1, count, least, {wide})")
     f.line(
-        f"store_i64(record + {_BEST}, best)\nstore_f64(record + {_SCORE}, score)\nstore_f64(record + {_BOUND}, bound)"
+        f"store_i64(record + {SCAN_BEST}, best)\nstore_f64(record + {SCAN_SCORE}, score)\nstore_f64(record + {SCAN_BOUND}, bound)"
     )
 
 
@@ -206,14 +211,15 @@ def _write(node: Node) -> str:
     out, out_step = node.output_row(f)
     values, value_step, element = node.values_at(f)
     target = f"{out} + c * {out_step}"
-    f.line(f"values = {values}\nbest = load_i64(record + {_BEST})")
+    f.line(f"values = {values}\nbest = load_i64(record + {SCAN_BEST})")
     if _tie(node) is not Tie.MEAN:
+        node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             source = f"values + best * {value_step} + c * {element}"
             f.line(copy_element(dtype.itemsize, target, source))
         f.line("return 0")
         return f.text()
-    f.line(f"first, end = load_i64(record + {_FROM}), load_i64(record + {_HI})")
+    f.line(f"first, end = load_i64(record + {SCAN_FROM}), load_i64(record + {SCAN_HI})")
     with f.block(f"for c in range({s.dv})"):
         f.line(
             f"total, exact, ties = key_scan_sum(values + c * {element}, {value_step}, {DTYPE_CODES[dtype]}, marks, first, end)"
@@ -241,19 +247,20 @@ def _coordinates(node: Node, f: Function) -> None:
 
 
 def _rows(node: Node) -> str:
-    tie = _tie(node)
     f = node.function(
-        "rows", "first", "last", "scratch", doc=f"vector scan, tie {tie.value}, {TILE} rows at a time"
+        "rows", "first", "last", "scratch", doc=f"vector scan, {_rule(node)}, {SCAN_TILE} rows at a time"
     )
-    s, itemsize = node.sizes(f), _itemsize(node)
-    f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {TILE - 1}) // {TILE}")
+    s, itemsize = node.sizes(f), scan_itemsize(node)
+    f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {SCAN_TILE - 1}) // {SCAN_TILE}")
     f.line(f"room = {s.d} + KEY_SCAN_PAD\nblock = key_scan_block({s.d}, {itemsize})")
-    f.line(f"records = scratch + {_dense(node).call('scratch')}\nqueries = records + {TILE * RECORD}")
-    f.line(f"scores = queries + {TILE} * 16 * room\nmarks = scores + 8 * (block + KEY_SCAN_PAD)")
-    f.line(f"marks_step = 8 * ({s.nk} // 64 + 2)" if tie is Tie.MEAN else "marks_step = 0")
+    f.line(
+        f"records = scratch + {scan_dense(node).call('scratch')}\nqueries = records + {SCAN_TILE * SCAN_RECORD}"
+    )
+    f.line(f"scores = queries + {SCAN_TILE} * 16 * room\nmarks = scores + 8 * (block + KEY_SCAN_PAD)")
+    f.line(f"marks_step = {_marks_bytes(node, f)}")
     with f.block("for unit in range(first, last)"):
         f.line(f"head = unit // tiles\nhk = head % {s.hk}\nb = head // {s.hk}")
-        f.line(f"start = (unit % tiles) * {TILE}\nend = min(start + {TILE}, per_head)")
+        f.line(f"start = (unit % tiles) * {SCAN_TILE}\nend = min(start + {SCAN_TILE}, per_head)")
         keys, key_step, element = node.keys_at(f)
         f.line(f"keys, step = {keys}, {key_step}\nleast, most = {s.nk}, 0")
         _start_rows(node, f, element)
@@ -261,11 +268,11 @@ def _rows(node: Node) -> str:
             f.block("for at in range(least - least % 64, most, block)"),
             f.block("for r in range(start, end)"),
         ):
-            f.line(f"record = records + {RECORD} * (r - start)")
+            f.line(f"record = records + {SCAN_RECORD} * (r - start)")
             f.line(
-                f"low = max(at, load_i64(record + {_LO}))\nhigh = min(at + block, load_i64(record + {_HI}))"
+                f"low = max(at, load_i64(record + {SCAN_LO}))\nhigh = min(at + block, load_i64(record + {SCAN_HI}))"
             )
-            with f.block(f"if low < high and load_i64(record + {_LEFT}) == 0"):
+            with f.block(f"if low < high and load_i64(record + {SCAN_LEFT}) == 0"):
                 _coordinates(node, f)
                 f.line("wide = queries + (r - start) * 16 * room")
                 visit = node.call(
@@ -279,16 +286,16 @@ def _rows(node: Node) -> str:
 
 
 def _start_rows(node: Node, f: Function, element: str) -> None:
-    s, itemsize = node.sizes(f), _itemsize(node)
+    s, itemsize = node.sizes(f), scan_itemsize(node)
     flip = "-" if node.op.scale < 0 else ""
     with f.block("for r in range(start, end)"):
         _coordinates(node, f)
         node.range_lines(f)
-        f.line(f"record = records + {RECORD} * (r - start)")
+        f.line(f"record = records + {SCAN_RECORD} * (r - start)")
         f.line(
-            f"store_i64(record + {_LO}, lo)\nstore_i64(record + {_HI}, hi)\nstore_i64(record + {_BEST}, -1)"
+            f"store_i64(record + {SCAN_LO}, lo)\nstore_i64(record + {SCAN_HI}, hi)\nstore_i64(record + {SCAN_BEST}, -1)"
         )
-        f.line(f"store_f64(record + {_SCORE}, -math.inf)\nstore_f64(record + {_BOUND}, 0.0)")
+        f.line(f"store_f64(record + {SCAN_SCORE}, -math.inf)\nstore_f64(record + {SCAN_BOUND}, 0.0)")
         f.line("wide = queries + (r - start) * 16 * room\nfill_zero(wide, 16 * room)")
         query, query_step = node.query_row(f)
         with f.block(f"for c in range({s.d})"):
@@ -297,8 +304,12 @@ def _start_rows(node: Node, f: Function, element: str) -> None:
             if itemsize == 4:
                 f.line("store_f32(wide + 8 * room + 4 * c, np.float32(x))")
         f.line(f"norm, lowest = key_scan_query(wide, {s.d})")
-        f.line(f"store_f64(record + {_NORM}, norm)\nstore_i64(record + {_LOWEST}, lowest)")
-        f.line(f"store_i64(record + {_LEFT}, 0 if math.isfinite(norm) and {element} == {itemsize} else 1)")
+        f.line(f"store_f64(record + {SCAN_NORM}, norm)\nstore_i64(record + {SCAN_LOWEST}, lowest)")
+        if isinstance(node.op.normalizer, TopK):
+            f.line(f"store_i64(record + {SCAN_HELD}, 0)")
+        f.line(
+            f"store_i64(record + {SCAN_LEFT}, 0 if math.isfinite(norm) and {element} == {itemsize} else 1)"
+        )
         with f.block("if lo < hi"):
             f.line("least, most = min(least, lo), max(most, hi)")
             if _tie(node) is Tie.MEAN:
@@ -311,14 +322,14 @@ def _finish_rows(node: Node, f: Function) -> None:
     s = node.sizes(f)
     with f.block("for r in range(start, end)"):
         _coordinates(node, f)
-        f.line(f"record = records + {RECORD} * (r - start)")
-        with f.block(f"if load_i64(record + {_LO}) >= load_i64(record + {_HI})"):
+        f.line(f"record = records + {SCAN_RECORD} * (r - start)")
+        with f.block(f"if load_i64(record + {SCAN_LO}) >= load_i64(record + {SCAN_HI})"):
             node.empty_lines(f)
             if node.op.empty.keyword != "error":
                 f.line("continue")
-        with f.block(f"if load_i64(record + {_LEFT}) != 0"):
+        with f.block(f"if load_i64(record + {SCAN_LEFT}) != 0"):
             row = f"(b * {s.hq} + h) * {s.nq} + i" if node.cache is None else f"b * {s.hq} + h"
-            f.line(f"row = {row}\nstatus = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+            f.line(f"row = {row}\nstatus = {scan_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
             with f.block("if status != 0"):
                 f.line("return status")
             f.line("continue")

@@ -120,6 +120,8 @@ class NumbaGraph:
             values[op.output.name][index] = row.output
             if op.lse is not None:
                 values[op.lse.name][index] = row.lse
+            if op.argmax is not None:
+                _put_positions(values[op.argmax.name], index, row.positions)
 
     def _check_counts(self, op: Op, values: Mapping[str, Array], bound: Bound) -> None:
         assert isinstance(op, AttentionOp)
@@ -309,6 +311,8 @@ class NumbaGraph:
             now[op.output.name][index] = settled.output
             if op.lse is not None:
                 now[op.lse.name][index] = settled.lse
+            if op.argmax is not None:
+                _put_positions(now[op.argmax.name], index, settled.positions)
 
     def _at(self, name: str, array: Array, t: int) -> Array:
         """A value at one step: inputs and outputs have an axis of steps, intermediates do not."""
@@ -331,6 +335,13 @@ def _lookups(op: Op) -> list[Lookup]:
     roots = [m.condition for m in op.mask.walk() if isinstance(m, Predicate)]
     roots += [t.value for t in op.bias if isinstance(t, ExprBias)]
     return [e for root in roots for e in root.walk() if isinstance(e, Lookup)]
+
+
+def _put_positions(array: Array, index: tuple[int, ...], positions: tuple[int, ...]) -> None:
+    """The positions that a row selected; -1 where there are fewer than there is room for."""
+    row = array[(*index, np.newaxis)] if array.ndim == len(index) else array[index]
+    row[...] = -1
+    row[: len(positions)] = positions
 
 
 def _counts(op: AttentionOp) -> list[Value]:

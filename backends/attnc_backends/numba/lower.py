@@ -9,6 +9,8 @@ from attnc_backends.numba.access import GraphContext, copy_element, load_double,
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows, hull_structure
+from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
+from attnc_backends.numba.emit_hull_ranges import documents_of
 from attnc_backends.numba.emit_position import emit_position_rows, position_notes
 from attnc_backends.numba.emit_running import (
     EXTREMUM_NOTE,
@@ -197,6 +199,8 @@ def _notes(node: Node) -> tuple[str, ...]:
     notes = []
     if isinstance(node.op.strategy, Hull):
         notes.append(STEP_NOTE if node.cache is not None else NOTE)
+        if documents_of(node.op) is not None:
+            notes.append(DOCUMENTS_NOTE)
     if isinstance(node.op.strategy, Uniform):
         notes.append(UNIFORM_NOTE)
     if isinstance(node.op.strategy, Extremum):

@@ -15,6 +15,7 @@ from attnc_ir.attributes import mask as masks
 from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.attributes.empty import EmptyDefault, EmptyError
+from attnc_ir.attributes.normalizer import Hardmax, TopK
 from attnc_ir.expr import Expr, ExprType, type_of
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
 from attnc_ir.types import DType, TensorType
@@ -127,6 +128,32 @@ class Node:
         assert self.op.lse is not None
         indices = ["b", "h", "i"] if isinstance(self.op, Attend) else ["b", "h"]
         return self.context.element(f, self.op.lse, indices)
+
+    def write_position(self, f: Function, best: str) -> None:
+        """A statement that stores the winner of `b, h, i`, an expression; nothing where positions are not
+        asked for. Every hard-max maker calls it for each row that it answers.
+        """
+        if self.op.argmax is not None and isinstance(self.op.normalizer, Hardmax):
+            f.line(store(DType.I64, self._position_place(f), best))
+
+    def write_positions(self, f: Function, position: str, count: str) -> None:
+        """Statements that store the first `count` winners of a top-k at `b, h, i`, and -1 behind them;
+        `position` is the expression for number `place`.
+        """
+        if self.op.argmax is not None and isinstance(self.op.normalizer, TopK):
+            with f.block(f"for place in range({self.op.normalizer.k})"):
+                f.line(f"winner = -1\nif place < {count}:\n    winner = {position}")
+                f.line(store(DType.I64, self._position_place(f, "place"), "winner"))
+
+    def write_no_position(self, f: Function) -> None:
+        """Statements for a row that selects nothing: it is empty or has a NaN score."""
+        self.write_position(f, "-1")
+        self.write_positions(f, "-1", "0")
+
+    def _position_place(self, f: Function, *last: str) -> str:
+        assert self.op.argmax is not None
+        indices = ["b", "h", "i"] if isinstance(self.op, Attend) else ["b", "h"]
+        return self.context.element(f, self.op.argmax, [*indices, *last])
 
     def keys_at(self, f: Function) -> tuple[str, str, str]:
         """Address of key 0 for `b, hk`, the byte stride from key to key, and along a key."""
@@ -397,3 +424,4 @@ class Node:
                 f.line(store(dtype.dtype, target, "0.0"))
         if self.op.lse is not None:
             f.line(store(self.op.accumulator, self.lse_place(f), "-math.inf"))
+        self.write_no_position(f)

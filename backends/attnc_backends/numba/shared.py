@@ -84,6 +84,11 @@ LIBRARIES = (
             Export("running_mean", "iiiiiiii", "i"),
         ),
     ),
+    Library(
+        "hull_ties",
+        frozenset({"hull_ties"}),
+        (Export("hull_tied_sums", "iiiiiiii"), Export("hull_joined_mean", "iiiii", "i")),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 

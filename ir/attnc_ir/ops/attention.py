@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,10 @@ from attnc_ir.attributes.mask import (
     Prefix,
     TensorMask,
 )
-from attnc_ir.attributes.normalizer import NORMALIZER, Normalizer, Softmax
+from attnc_ir.attributes.normalizer import NORMALIZER, Hardmax, Normalizer, Softmax, Tie, TopK
 from attnc_ir.attributes.strategy import STRATEGY, Strategy
 from attnc_ir.expr import Expr, ExprError, ExprType, Unary, type_of
-from attnc_ir.kinds import FLOAT, VALUE, OptionalKind, attribute
+from attnc_ir.kinds import BOOL, FLOAT, VALUE, OptionalKind, attribute
 from attnc_ir.op import Op, OpReport, TypeRuleError
 from attnc_ir.types import Dim, DType, Shape, TensorType, Type, format_shape, may_equal
 from attnc_ir.values import Value
@@ -62,7 +63,8 @@ class Geometry:
 class AttentionOp(Op):
     """What batch attention and the step of a stateful one have in common.
 
-    `with_lse` follows from the number of results: two mean output and log-sum-exp.
+    Results are the output rows, log-sum-exp if it is named, and with `with_argmax` the positions that were
+    selected; `with_lse` follows from the number of results.
     """
 
     normalizer: Normalizer = attribute(NORMALIZER)
@@ -74,6 +76,7 @@ class AttentionOp(Op):
     empty: Empty = attribute(EMPTY, default=EmptyZero())
     tolerance: float | None = attribute(OptionalKind(FLOAT), default=None)
     strategy: Strategy | None = attribute(OptionalKind(STRATEGY), default=None)
+    with_argmax: bool = attribute(BOOL, default=False)
     with_lse: bool = False
 
     # --- the view that analyses, strategies and backends share ---
@@ -104,6 +107,14 @@ class AttentionOp(Op):
         return self.results[1] if self.with_lse else None
 
     @property
+    def argmax(self) -> Value | None:
+        """The result that holds the selected positions, if asked for: i64, one per row under a hard-max, `k`
+        per row in descending order of score under a top-k. -1 stands where there is none: in rows without
+        keys, in rows with a NaN score, behind the last key of a top-k.
+        """
+        return self.results[-1] if self.with_argmax else None
+
+    @property
     def effective_tolerance(self) -> float:
         """The relative tolerance that holds for this node."""
         return self.key_type.dtype.default_tolerance if self.tolerance is None else self.tolerance
@@ -119,19 +130,29 @@ class AttentionOp(Op):
         return False
 
     @classmethod
-    def result_fields(cls, written: int) -> dict[str, Any]:
-        if written not in (1, 2):
+    def result_fields(cls, written: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        positions = int(bool(given.get("with_argmax")))
+        if written - positions not in (1, 2):
+            wanted = "a log-sum-exp, then the positions of with_argmax" if positions else "a log-sum-exp"
+            named = f"{written} result{' is' if written == 1 else 's are'} named"
             raise TypeRuleError(
-                f"{cls.mnemonic} gives an output and, if wanted, a log-sum-exp; {written} results are named"
+                f"{cls.mnemonic} gives an output and, if wanted, {wanted}; {named}",
+                help=None if positions else "for the positions of the winners write with_argmax = true",
             )
-        return {"with_lse": written == 2}
+        return {"with_lse": written - positions == 2}
 
     def _result_types(self, row_shape: Shape, value_width: Dim) -> tuple[Type, ...]:
-        output = TensorType(self.value_type.dtype, (*row_shape, value_width))
-        return (output, TensorType(self.accumulator, row_shape)) if self.with_lse else (output,)
+        types = [TensorType(self.value_type.dtype, (*row_shape, value_width))]
+        if self.with_lse:
+            types.append(TensorType(self.accumulator, row_shape))
+        if self.with_argmax:
+            each = (self.normalizer.k,) if isinstance(self.normalizer, TopK) else ()
+            types.append(TensorType(DType.I64, (*row_shape, *each)))
+        return tuple(types)
 
     def verify(self, report: OpReport) -> None:
         self._verify_numbers(report)
+        self._verify_argmax(report)
         self._verify_sinks(report)
         self._verify_empty(report)
         for mask in self.mask.walk():
@@ -150,6 +171,22 @@ class AttentionOp(Op):
             )
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             report.error(f"tolerance {self.tolerance} is not a number from 0 up", at="tolerance")
+
+    def _verify_argmax(self, report: OpReport) -> None:
+        if not self.with_argmax:
+            return
+        if not self.normalizer.is_exact:
+            report.error(
+                f"with_argmax with {self.normalizer.keyword}",
+                at="with_argmax",
+                help="only hardmax(first), hardmax(last) and topk select positions",
+            )
+        elif isinstance(self.normalizer, Hardmax) and self.normalizer.tie is Tie.MEAN:
+            report.error(
+                "with_argmax with hardmax(mean)",
+                at="with_argmax",
+                help="a mean may be of several positions; hardmax(first) and hardmax(last) select one",
+            )
 
     def _verify_sinks(self, report: OpReport) -> None:
         if self.sinks is None:

@@ -22,22 +22,42 @@ from attnc_ir.storage import NUMPY, Array, from_float64
 
 @dataclass(frozen=True)
 class Row:
-    """One output row `[Dv]` as stored, and its log-sum-exp as a double."""
+    """One output row `[Dv]` as stored, its log-sum-exp as a double, and the positions selected for it.
+
+    These are one under `hardmax(first)` and `hardmax(last)`, up to `k` in descending order of score under a
+    top-k, none otherwise, and none for an empty row or one with a NaN score.
+    """
 
     output: Array
     lse: float
+    positions: tuple[int, ...] = ()
 
 
-def attend(node: Node) -> tuple[Array, Array]:
-    """All rows of a node: outputs as stored, `[... x Dv]`, and log-sum-exp in the op's accumulator type."""
+def attend(node: Node) -> tuple[Array, ...]:
+    """All rows of a node, as its results ask: outputs as stored, `[... x Dv]`, log-sum-exp in the op's
+    accumulator type, selected positions as int64.
+    """
     op = node.op
     output = np.zeros((node.batch, node.heads, node.queries, node.value_width), NUMPY[op.value_type.dtype])
     lse = np.zeros(output.shape[:-1], NUMPY[op.accumulator])
+    selected = np.full(
+        (*lse.shape, op.normalizer.k if isinstance(op.normalizer, TopK) else 1) if op.with_argmax else (0,),
+        -1,
+        np.int64,
+    )
     for b, h, i in np.ndindex(node.batch, node.heads, node.queries):
         row = attend_row(node, b, h, i)
         output[b, h, i] = row.output
         lse[b, h, i] = from_float64(row.lse, op.accumulator)
-    return output.reshape(*node.lead, node.value_width), lse.reshape(node.lead)
+        if op.with_argmax:
+            selected[b, h, i, : len(row.positions)] = row.positions
+    results = [output.reshape(*node.lead, node.value_width)]
+    if op.with_lse:
+        results.append(lse.reshape(node.lead))
+    if op.with_argmax:
+        each = selected.shape[-1:] if isinstance(op.normalizer, TopK) else ()
+        results.append(selected.reshape(*node.lead, *each))
+    return tuple(results)
 
 
 def attend_row(node: Node, b: int, h: int, i: int) -> Row:
@@ -58,6 +78,7 @@ def attend_row(node: Node, b: int, h: int, i: int) -> Row:
     lse = log_sum_exp([*doubles.values()] if sink is None else [*doubles.values(), sink])
     if nan:
         return Row(_stored(node, np.full(node.value_width, math.nan)), math.nan)
+    positions: tuple[int, ...] = ()
     rows = node.rows[b, node.key_head(h)]
     numbers = node.value_rows(b, h)
     match op.normalizer:
@@ -67,14 +88,16 @@ def attend_row(node: Node, b: int, h: int, i: int) -> Row:
             output = _stored(node, exact_mean(numbers[best(scores)]))
         case Hardmax(tie):
             # Copied, not computed: a NaN keeps its bits and a zero its sign.
-            output = rows[best(scores)[0 if tie is Tie.FIRST else -1]].copy()
+            positions = (best(scores)[0 if tie is Tie.FIRST else -1],)
+            output = rows[positions[0]].copy()
         case TopK(k, tie):
-            output = _stored(node, _softmax({j: doubles[j] for j in largest(scores, k, tie)}, numbers, None))
+            positions = tuple(ranked(scores, k, tie))
+            output = _stored(node, _softmax({j: doubles[j] for j in sorted(positions)}, numbers, None))
         case Mean():
             output = _stored(node, exact_mean(numbers[list(visible)]))
         case _:
             raise AssertionError(op.normalizer)
-    return Row(output, lse)
+    return Row(output, lse, positions)
 
 
 def _stored(node: Node, row: Array) -> Array:
@@ -135,16 +158,16 @@ def best(scores: Mapping[int, Score]) -> list[int]:
     return winners
 
 
-def largest(scores: Mapping[int, Score], k: int, tie: Cut) -> list[int]:
-    """The positions of the `k` largest scores (all, if there are fewer), in order of position. No score is
-    NaN.
+def ranked(scores: Mapping[int, Score], k: int, tie: Cut) -> list[int]:
+    """The positions of the `k` largest scores (all, if there are fewer), the largest first, equal ones in the
+    order that `tie` prefers. No score is NaN.
     """
 
     def better(a: int, b: int) -> int:
         order = compare(scores[b], scores[a])
         return order or (a - b if tie is Cut.FIRST else b - a)
 
-    return sorted(sorted(scores, key=cmp_to_key(better))[:k])
+    return sorted(scores, key=cmp_to_key(better))[:k]
 
 
 def exact_mean(rows: Array) -> Array:
@@ -203,5 +226,5 @@ def exact_winners(
     if not scores or any(score.is_nan for score in scores.values()):
         return ()
     if isinstance(op.normalizer, TopK):
-        return tuple(largest(scores, op.normalizer.k, op.normalizer.tie))
+        return tuple(sorted(ranked(scores, op.normalizer.k, op.normalizer.tie)))
     return tuple(best(scores))

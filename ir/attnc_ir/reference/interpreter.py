@@ -179,9 +179,7 @@ class _Step:
                     self.versions[op.results[0].name] = version
                     after[roots[op.results[0].name].results[0].name] = version
                 case AttentionOp():
-                    for result, array in zip(
-                        op.results, attend(self._node(op)), strict=False
-                    ):  # lse only if it is named
+                    for result, array in zip(op.results, attend(self._node(op)), strict=True):
                         self.values[result.name] = array
                 case _:
                     self.values[op.results[0].name] = tensors.evaluate(

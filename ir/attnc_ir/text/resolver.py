@@ -203,7 +203,7 @@ class GraphResolver:
         for binding in statement.bindings:
             places.setdefault(binding.name.text, binding.location)
         try:
-            fields |= cls.result_fields(len(statement.results))
+            fields |= cls.result_fields(len(statement.results), fields)
             if not complete:
                 return None
             op = cls(**fields, location=statement.location, places=places)

@@ -94,7 +94,10 @@ def _sweep(graph: Graph, context: Context) -> Graph:
 def _attention(op: AttentionOp, read: Mapping[str, int], context: Context) -> AttentionOp:
     if op.lse is not None and not read.get(op.lse.name):
         context.count("dropped-unread-lse")
-        op = dataclasses.replace(op, with_lse=False, results=op.results[:1])
+        op = dataclasses.replace(op, with_lse=False, results=(op.output, *op.results[2:]))
+    if op.argmax is not None and not read.get(op.argmax.name):
+        context.count("dropped-unread-argmax")
+        op = dataclasses.replace(op, with_argmax=False, results=op.results[:-1])
     mask = explicit(op)
     if mask != op.mask:
         context.count("wrote-out-alignment")

@@ -350,7 +350,9 @@ def _node_key(op: Op) -> tuple[str, ...] | None:
     """What two nodes must have in common to become one: everything but the values; None for a node that
     stays.
     """
-    if not isinstance(op, Attend) or not isinstance(op.normalizer, Hardmax) or op.with_lse:
+    if not isinstance(op, Attend) or not isinstance(op.normalizer, Hardmax):
+        return None
+    if op.with_lse or op.with_argmax:  # results of their own
         return None
     kind = op.value.tensor
     if isinstance(op.empty, EmptyDefault) or not isinstance(kind.shape[-1], int):

@@ -15,8 +15,17 @@ from attnc.machine import Machine
 from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
-from attnc.strategies.dense import append_bytes, key_bytes
-from attnc_ir.attributes.mask import Causal, Corner, Everything, Mask
+from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
+from attnc_ir.attributes.mask import (
+    And,
+    Causal,
+    Documents,
+    Everything,
+    Lengths,
+    Nothing,
+    Prefix,
+    Window,
+)
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.attributes.strategy import Hull, Strategy
 from attnc_ir.ops import AttendStep, AttentionOp
@@ -31,7 +40,7 @@ lower hull.
 @register_strategy
 class HullJudge(Judge):
     """Cost terms: `build` (insertions), `search` (probes), `value` bytes, `keys` bytes, `call`; a step has
-    its insertion as upkeep.
+    its insertion as upkeep. Where ranges begin behind key 0 there are two hulls to build and to search.
     """
 
     noun: ClassVar[type[Strategy]] = Hull
@@ -47,11 +56,7 @@ class HullJudge(Judge):
             reasons.append(f"keys have width {width}, and a hull needs exactly 2")
         if node.key_type.dtype not in (DType.F64, DType.F32):
             reasons.append(f"keys are {node.key_type.dtype}, and a hull compares f64 or f32")
-        mask = explicit(node)
-        if not _is_prefix_mask(mask, step=isinstance(node, AttendStep)):
-            reasons.append(
-                "the mask is neither everything nor causal, so the allowed keys are not a growing prefix"
-            )
+        reasons += _mask_reasons(node)
         if node.bias:
             reasons.append("scores have a bias, and a hull knows dot products only")
         if node.with_lse:
@@ -61,12 +66,14 @@ class HullJudge(Judge):
         return tuple(reasons)
 
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
-        rows, heads, _ = rows_of(node, sizes)
-        probes = 1 + math.log2(length + 1)
+        rows, heads, queries = rows_of(node, sizes)
+        # Under a window no hull holds more than the keys of two windows; half of those on average.
+        hulls, held = (2, visible_keys(node, queries, length)) if _moves(node) else (1, length)
+        probes = 1 + math.log2(held + 1)
         insertion = machine.insert + probes * machine.probe + _ORIENTATIONS * machine.compare
         value = sizes.width(node.geometry.value_width) * node.value_type.dtype.itemsize
         terms = [
-            ("search", rows * probes * (machine.probe + machine.compare)),
+            ("search", hulls * rows * probes * (machine.probe + machine.compare)),
             ("value", rows * value * machine.byte),
             ("call", overhead(node, machine)),
         ]
@@ -74,17 +81,41 @@ class HullJudge(Judge):
             return Cost(
                 tuple(terms), (("insert", heads * insertion), *append_bytes(node, heads, machine, sizes))
             )
-        build = ("build", heads * length * insertion)
+        build = ("build", hulls * heads * length * insertion)
         keys = ("keys", heads * length * key_bytes(node, sizes) * machine.byte)
         return Cost((build, *terms[:2], keys, terms[2]))
 
 
-def _is_prefix_mask(mask: Mask, *, step: bool) -> bool:
-    """Whether every row sees a prefix of the keys that grows from row to row; in a step, everything."""
-    match mask:
-        case Everything():
-            return True
-        case Causal(alignment):
-            return not step or alignment is Corner.TOP_LEFT or (isinstance(alignment, int) and alignment >= 0)
-        case _:
-            return False
+def _mask_reasons(node: AttentionOp) -> tuple[str, ...]:
+    """Why the ranges of keys that the mask gives cannot be followed by hulls, which only grow.
+
+    In batch every range mask will do. The ends of the range of row `i` are the largest of lower ends and the
+    smallest of upper ends, one for each and-ed term; `causal` and `window` have ends `i + constant`, `prefix`
+    and `lengths` an end that is constant in a batch, so neither end of the range ever falls as `i` grows, and
+    that is all that the two hulls of a run of rows need. Rows that `lengths` rules out see nothing. Documents
+    that lie side by side are ranges too; that they do is looked at when the code runs. In a step the range
+    must begin at key 0, and its end must not fall from step to step: a count that is a value could.
+    """
+    mask = explicit(node)
+    terms = mask.terms if isinstance(mask, And) else (mask,)
+    step = isinstance(node, AttendStep)
+    reasons = []
+    if not all(
+        isinstance(t, (Everything, Nothing, Causal, Window, Prefix, Lengths, Documents)) for t in terms
+    ):
+        reasons.append("the mask does not give every row one range of keys")
+    if sum(isinstance(t, Documents) for t in terms) > 1:
+        reasons.append("the mask has documents of two kinds, and one of them gives the ranges")
+    if step and any(isinstance(t, Window) for t in terms):
+        reasons.append(
+            "the mask is a window, whose keys leave from step to step, and a hull in a cache only grows"
+        )
+    if step and any(isinstance(t, Prefix) and not isinstance(t.count, int) for t in terms):
+        reasons.append("the prefix may shrink from step to step, and a hull in a cache only grows")
+    return tuple(reasons)
+
+
+def _moves(node: AttentionOp) -> bool:
+    """Whether ranges may begin behind key 0, so that each key enters two hulls and each row asks both."""
+    mask = node.mask
+    return any(isinstance(t, Window | Documents) for t in (mask.terms if isinstance(mask, And) else (mask,)))

@@ -7,6 +7,7 @@ does for hard-max, without a comparison for each key.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from attnc.facts import Facts
@@ -16,13 +17,16 @@ from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
 from attnc_ir.attributes.mask import And, Causal, Everything, Lengths, Mask, Nothing, Prefix, Window
-from attnc_ir.attributes.normalizer import Hardmax
+from attnc_ir.attributes.normalizer import Hardmax, TopK
 from attnc_ir.attributes.strategy import Scan, Strategy
 from attnc_ir.ops import AttentionOp
 from attnc_ir.types import DType
 
 _TILE = 32
 """Query rows of one key head that share a block of keys while it is in the cache."""
+
+MOST_HELD = 64
+"""Keys that a top-k may ask for: beyond, few blocks can be passed over."""
 
 _BLOCK = 64
 """Keys of the smallest block."""
@@ -33,7 +37,7 @@ _RANGES = (Everything, Nothing, Causal, Window, Prefix, Lengths)
 @register_strategy
 class ScanJudge(Judge):
     """Cost terms: `score` flops, `keys` bytes, `compare` (one for each row and block), `value` bytes, `call`;
-    a step writes its row as upkeep.
+    a step writes its row as upkeep. A top-k adds its heap to `compare` and has `exp`.
     """
 
     noun: ClassVar[type[Strategy]] = Scan
@@ -41,7 +45,10 @@ class ScanJudge(Judge):
 
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
         reasons = []
-        if not isinstance(node.normalizer, Hardmax):
+        if isinstance(node.normalizer, TopK):
+            if node.normalizer.k > MOST_HELD:
+                reasons.append(f"k is {node.normalizer.k}, and a scan holds at most {MOST_HELD} keys")
+        elif not isinstance(node.normalizer, Hardmax):
             reasons.append(
                 f"the normaliser is {node.normalizer.keyword}, and a scan finds only the largest score"
             )
@@ -66,14 +73,22 @@ class ScanJudge(Judge):
         width, flop = sizes.width(g.key_width), machine.flop(node.accumulator)
         passes = max(1.0, rows / heads / _TILE) if heads else 0.0
         value = sizes.width(g.value_width) * node.value_type.dtype.itemsize
-        terms = (
+        compares, exps, kept = 1 + seen / _BLOCK, 0, 1
+        if isinstance(node.normalizer, TopK):
+            # Of keys in no order, one in j / k is among the k best of the first j; each goes through a heap.
+            kept = min(node.normalizer.k, max(1, int(seen)))
+            exps = kept
+            compares += kept * (1 + math.log(max(1.0, seen / kept))) * (1 + math.log2(kept))
+        terms = [
             ("score", rows * seen * 2 * width * flop),
             ("keys", heads * passes * seen * key_bytes(node, sizes) * machine.byte),
-            ("compare", rows * (1 + seen / _BLOCK) * machine.compare),
-            ("value", rows * value * machine.byte),
+            ("compare", rows * compares * machine.compare),
+            ("value", rows * kept * value * machine.byte),
             ("call", overhead(node, machine)),
-        )
-        return Cost(terms, append_bytes(node, heads, machine, sizes))
+        ]
+        if exps:
+            terms.insert(3, ("exp", rows * exps * machine.exp(node.accumulator)))
+        return Cost(tuple(terms), append_bytes(node, heads, machine, sizes))
 
 
 def _is_range(mask: Mask) -> bool:
