@@ -80,7 +80,7 @@ class TreeJudge(Judge):
         ]
         if isinstance(node, AttendStep):
             # Each key is arranged anew whenever the run it is in has grown by four.
-            upkeep = heads * (1 + levels * levels / 4) * arrange
+            upkeep = heads * (4 + levels * levels / 3) * arrange
             return Cost(tuple(terms), (("arrange", upkeep), *append_bytes(node, heads, machine, sizes)))
         build = ("build", heads * held * levels * arrange)
         keys = ("keys", heads * held * key_bytes(node, sizes) * machine.byte)
