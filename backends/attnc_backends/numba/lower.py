@@ -21,11 +21,12 @@ from attnc_backends.numba.emit_running import (
 from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
 from attnc_backends.numba.emit_scan import emit_scan_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
+from attnc_backends.numba.emit_tree import TREE_DENSE_NOTE, TREE_NOTE, emit_tree_rows, tree_structure
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
-from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Uniform
+from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Tree, Uniform
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -53,6 +54,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Extremum: emit_running_rows,
     Position: emit_position_rows,
     Scan: emit_scan_rows,
+    Tree: emit_tree_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -63,6 +65,7 @@ KEEPERS: dict[type[Strategy], Keeper] = {
     Uniform: running_structure,
     Extremum: running_structure,
     Hull: hull_structure,
+    Tree: tree_structure,
 }
 """Strategies for which a cache keeps a structure. `register_maker` adds to it."""
 
@@ -209,6 +212,8 @@ def _notes(node: Node) -> tuple[str, ...]:
         notes += position_notes(node.op.strategy)
     if isinstance(node.op.strategy, Scan):
         notes.append(SCAN_NOTE)
+    if isinstance(node.op.strategy, Tree):
+        notes += [TREE_NOTE, TREE_DENSE_NOTE]
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)

@@ -89,6 +89,21 @@ LIBRARIES = (
         frozenset({"hull_ties"}),
         (Export("hull_tied_sums", "iiiiiiii"), Export("hull_joined_mean", "iiiii", "i")),
     ),
+    Library(
+        "tree",
+        frozenset({"tree"}),
+        (
+            Export("tree_bytes", "ii", "i"),
+            Export("tree_start", "iii"),
+            Export("tree_move", "iii"),
+            Export("tree_fill", "iiiiii", "i"),
+            Export("tree_reach", "iiiiii", "i"),
+            Export("tree_scratch_bytes", "i", "i"),
+            Export("tree_sums_bytes", "i", "i"),
+            Export("tree_best", "iiiiiii", "i"),
+            Export("tree_mean", "iiiiiiiiii"),
+        ),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 

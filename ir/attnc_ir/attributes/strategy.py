@@ -74,3 +74,11 @@ class Scan(Strategy):
     """Read the allowed keys once, by vectors with error bounds, and compare the near-ties exactly."""
 
     keyword: ClassVar[str] = "scan"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Tree(Strategy):
+    """Branch and bound over a tree of boxes: a box whose best point cannot win is not looked into."""
+
+    keyword: ClassVar[str] = "tree"

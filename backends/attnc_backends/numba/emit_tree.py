@@ -1,0 +1,187 @@
+"""Tree attention: hard-max by branch and bound over boxes of keys.
+
+In batch, one tree per key head is built in scratch over all keys that some row may see, and answers the whole
+group of query heads; ranges of positions are respected while searching, so one tree serves every row. In a
+step, the cache keeps it. Rows that meet a key or query that is not finite, and queries so large that a score
+may overflow, are answered by the dense scan, which every tree node carries along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.runtime.tree import TREE_FIRST, TREE_LAST, TREE_MEAN
+from attnc_backends.numba.source import Function
+from attnc_backends.numba.structures import Structure, slot_of
+from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.ops import AttendStep
+
+TREE_NOTE = (
+    "how much of the tree a query looks at depends on the keys: the cost is that of normally distributed ones"
+)
+TREE_DENSE_NOTE = "rows that meet a query or key that is not finite, or a score that may overflow, are answered by the dense scan"
+
+_TIES = {Tie.FIRST: TREE_FIRST, Tie.LAST: TREE_LAST, Tie.MEAN: TREE_MEAN}
+
+
+def emit_tree_rows(node: Node) -> list[str]:
+    """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
+    rows = _batch_rows(node) if node.cache is None else _step_rows(node)
+    return [*emit_exact_rows(_dense(node)), _answer(node), rows, _blocks(node), _scratch(node)]
+
+
+def tree_structure(op: AttendStep) -> Structure:
+    """What the cache of a step keeps for it: one tree, whatever the mask and tie rule of its readers."""
+    (width,) = op.key_type.shape
+    return Structure(
+        name="tree of boxes",
+        size=f"shared_tree_bytes(frame, capacity, {width})",
+        start=f"shared_tree_start(frame, at, capacity, {width})",
+        move="shared_tree_move(frame, source, at, capacity)",
+    )
+
+
+def _tie(node: Node) -> Tie:
+    assert isinstance(node.op.normalizer, Hardmax)
+    return node.op.normalizer.tie
+
+
+def _dense(node: Node) -> Node:
+    """The same node under names that leave room for the tree's own functions."""
+    return replace(node, prefix="dense_")
+
+
+def _blocks(node: Node) -> str:
+    f = node.function("blocks", doc="units of work: key heads, or query rows in a step")
+    s = node.sizes(f)
+    f.line(f"return {s.b} * {s.hk if node.cache is None else s.hq}")
+    return f.text()
+
+
+def _scratch(node: Node) -> str:
+    f = node.function(
+        "scratch", doc="bytes of scratch per worker: dense scan, a query, a search, what ties, the tree"
+    )
+    s = node.sizes(f)
+    f.line(f"size = {_dense(node).call('scratch')} + 8 * {s.d} + shared_tree_scratch_bytes(frame, {s.d})")
+    if _tie(node) is Tie.MEAN:
+        f.line(f"size += shared_tree_sums_bytes(frame, {s.dv}) + 8 * {s.dv} + 8 * {s.nk}")
+    if node.cache is None:
+        f.line(f"size += shared_tree_bytes(frame, {s.nk}, {s.d})")
+    f.line("return size")
+    return f.text()
+
+
+def _places(node: Node, f: Function) -> None:
+    """Where things lie in the scratch of a worker: `query`, `search`, and for a mean `row`, `sums`, `held`;
+    `region` comes behind them.
+    """
+    s = node.sizes(f)
+    f.line(f"query = scratch + {_dense(node).call('scratch')}\nsearch = query + 8 * {s.d}")
+    f.line(f"region = search + shared_tree_scratch_bytes(frame, {s.d})")
+    if _tie(node) is Tie.MEAN:
+        f.line(f"row = region\nsums = row + 8 * {s.dv}\nheld = sums + shared_tree_sums_bytes(frame, {s.dv})")
+        f.line(f"region = held + 8 * {s.nk}")
+
+
+def _answer(node: Node) -> str:
+    """`answer(b, h, hk, i, lo, hi, region, scratch)`: one query row over finite keys `[lo, hi)`, not none."""
+    f = node.function(
+        "answer", "b", "h", "hk", "i", "lo", "hi", "tree", "scratch",
+        doc="one query row; -1 when the dense scan has to answer it",
+    )  # fmt: skip
+    s, tie = node.sizes(f), _tie(node)
+    dtype = node.op.value_type.dtype
+    source, step = node.query_row(f)
+    values, value_step, element = node.values_at(f)
+    out, out_step = node.output_row(f)
+    flip = "-" if node.op.scale < 0 else ""
+    _places(node, f)
+    f.line(f"source = {source}")
+    with f.block(f"for c in range({s.d})"):
+        f.line(
+            f"store_f64(query + 8 * c, {flip}{load_double(node.op.key_type.dtype, f'source + c * {step}')})"
+        )
+    held = "held" if tie is Tie.MEAN else "0"
+    f.line(f"best = shared_tree_best(frame, tree, query, lo, hi, {_TIES[tie]}, search, {held})")
+    with f.block("if best < 0"):
+        f.line("return -1")
+    f.line(f"values = {values}\nout = {out}")
+    if tie is Tie.MEAN:
+        f.line(
+            f"shared_tree_mean(frame, tree, search, held, sums, values, {value_step}, {element}, {DTYPE_CODES[dtype]}, {s.dv}, row)"
+        )
+    with f.block(f"for c in range({s.dv})"):
+        if tie is Tie.MEAN:
+            f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))
+        else:
+            found = f"values + best * {value_step} + c * {element}"
+            f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", found))
+    f.line("return 0")
+    return f.text()
+
+
+def _row_lines(node: Node, f: Function, row: str) -> None:
+    """One row `b, h, hk, i` with its range `lo, hi`: empty, answered by `tree` where that holds all of the
+    range, or scanned.
+    """
+    with f.block("if hi == lo"):
+        node.empty_lines(f)
+        if node.op.empty.keyword != "error":
+            f.line("continue")
+    f.line("answered = -1")
+    with f.block("if hi <= there"):
+        f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'lo', 'hi', 'tree', 'scratch')}")
+    with f.block("if answered != 0"):
+        f.line(f"row = {row}\nstatus = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+        with f.block("if status != 0"):
+            f.line("return status")
+
+
+def _step_rows(node: Node) -> str:
+    assert node.structure is not None, "a step's tree lies in its cache"
+    assert node.cache is not None
+    f = node.function("rows", "first", "last", "scratch", doc=f"tree of the cache, tie {_tie(node).value}")
+    s = node.sizes(f)
+    slot = slot_of(node.cache, node.structure)
+    with f.block("for unit in range(first, last)"):
+        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        f.line(f"tree = {f.slot(slot)} + (b * {s.hk} + hk) * {f.slot(slot + '_stride')}")
+        node.range_lines(f)
+        keys, key_step, key_element = node.keys_at(f)
+        f.line(
+            f"there = shared_tree_reach(frame, tree, {s.nk}, {keys}, {key_step}, {key_element}, {DTYPE_CODES[node.key_dtype]})"
+        )
+        _row_lines(node, f, "unit")
+    f.line(f"return {OK}")
+    return f.text()
+
+
+def _batch_rows(node: Node) -> str:
+    f = node.function(
+        "rows", "first", "last", "scratch", doc=f"tree, tie {_tie(node).value}, one key head at a time"
+    )
+    s, g = node.sizes(f), node.group(f)
+    _places(node, f)
+    with f.block("for unit in range(first, last)"):
+        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
+        keys, key_step, key_element = node.keys_at(f)
+        f.line("most = 0  # no row sees a key from here on")
+        with f.block(f"for i in range({s.nq})"):
+            node.range_lines(f)
+            with f.block("if lo < hi"):
+                f.line("most = max(most, hi)")
+        f.line(f"tree = region\nshared_tree_start(frame, tree, {s.nk}, {s.d})")
+        f.line(
+            f"there = shared_tree_fill(frame, tree, most, {keys}, {key_step}, {key_element}, {DTYPE_CODES[node.key_dtype]})"
+        )
+        with f.block(f"for i in range({s.nq})"):
+            f.line(f"h = hk * {g}")
+            node.range_lines(f)
+            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+                _row_lines(node, f, f"(b * {s.hq} + h) * {s.nq} + i")
+    f.line(f"return {OK}")
+    return f.text()
