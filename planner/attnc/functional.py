@@ -13,7 +13,8 @@ from attnc.program import Program, compile_spec, strategy_keyword
 from attnc_ir.attributes.mask import Everything
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie
 from attnc_ir.attributes.normalizer import TopK as IrTopK
-from attnc_ir.builder import GraphBuilder
+from attnc_ir.attributes.promise import PROMISES, Promises
+from attnc_ir.builder import GraphBuilder, read_attribute
 from attnc_ir.errors import ArgumentError
 from attnc_ir.graph import Graph, Module
 from attnc_ir.kinds import suggest
@@ -44,6 +45,7 @@ def attention(
     bias: Bias | Array | None = None,
     sinks: Array | None = None,
     return_lse: bool = False,
+    keys: str | None = None,
     strategy: str | None = None,
     threads: int | None = None,
 ) -> Any:
@@ -66,6 +68,7 @@ def attention(
             sum of such.
         sinks: one logit per query head, `[Hq]`, that joins the denominator of softmax.
         return_lse: also return log-sum-exp, `[B, Hq, N]`.
+        keys: promises about the keys, such as `"integer & monotone(0)"` or `"parabola"`; they are checked.
         strategy: force a strategy by keyword.
         threads: how many threads may be used; default one per processor.
 
@@ -75,6 +78,7 @@ def attention(
     Raises:
         ArgumentError: an argument does not fit; the message says which and why.
         SpecError: arguments that do not go together, such as sinks with hard-max.
+        PromiseError: a key breaks a promise; the message says which.
         PlanError: the forced strategy is not legal; the message has every reason.
 
     >>> import numpy as np
@@ -101,6 +105,7 @@ def attention(
         bias=None if bias is None else as_bias(bias),
         sinks=None if sinks is None else as_array(sinks, "sinks"),
         with_lse=bool(return_lse),
+        promises=_promises(keys),
     )  # fmt: skip
     key = (call.key(), None if strategy is None else strategy_keyword(strategy))
     # Everything a call brings has to be named, graph or no graph; the graph itself is made once.
@@ -133,6 +138,7 @@ class _Call:
     bias: Bias | None
     sinks: Array | None
     with_lse: bool
+    promises: Promises
 
     @property
     def one_length(self) -> bool:
@@ -157,6 +163,7 @@ class _Call:
             self.bias.key if self.bias is not None else None,
             pattern(self.sinks) if self.sinks is not None else None,
             self.with_lse,
+            self.promises,
         )
 
     def lower(self) -> tuple[Lowering, dict[str, Any]]:
@@ -180,6 +187,7 @@ class _Call:
             "sinks": None
             if self.sinks is None
             else low.input("sinks", self.sinks, (heads,) * self.sinks.ndim),
+            "keys": self.promises,
         }
 
 
@@ -199,6 +207,16 @@ def _number(value: Any, what: str) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise ArgumentError(f"{what} is {value!r:.60}; give a number") from None
+
+
+def _promises(text: str | None) -> Promises:
+    """Promises read from their text."""
+    if text is None:
+        return ()
+    if not isinstance(text, str):
+        raise ArgumentError(f"keys is {text!r:.60}; give promises as text, such as 'integer & monotone(0)'")
+    found: Promises = read_attribute("keys", PROMISES, text)
+    return found
 
 
 def _normalizer(normalizer: str | TopK, tie: str | None) -> Normalizer:

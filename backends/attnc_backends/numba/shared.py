@@ -83,6 +83,21 @@ LIBRARIES = (
             Export("running_mean", "iiiiiiii", "i"),
         ),
     ),
+    Library(
+        "index",
+        frozenset({"index"}),
+        (
+            Export("index_scratch_bytes", "", "i"),
+            Export("index_bytes", "iiii", "i"),
+            Export("index_start", "iiiiidddddi"),
+            Export("index_move", "iiii"),
+            Export("index_extend", "iiiiiiiiii", "i"),
+            Export("index_best", "iddi", "i"),
+            Export("index_versus", "iddii", "i"),
+            Export("index_aside", "ii", "i"),
+            Export("index_mean", "iiiiiiii", "i"),
+        ),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 
