@@ -9,7 +9,7 @@ from typing import Any, cast
 from attnc_ir.diagnostics import Diagnostic, Report
 from attnc_ir.errors import ArgumentError, SpecError
 from attnc_ir.graph import Graph, Module
-from attnc_ir.kinds import TYPE, Field, Kind, kind_of, role_of, suggest
+from attnc_ir.kinds import TYPE, Field, Kind, Scope, kind_of, role_of, suggest
 from attnc_ir.op import Op, TypeRuleError, attribute_fields, operand_fields
 from attnc_ir.ops import Add, Append, Attend, AttendStep, Cache, Constant, Iota, Mul
 from attnc_ir.syntax import Misread, Ref
@@ -243,14 +243,7 @@ class GraphBuilder:
         return value
 
     def _read(self, name: str, kind: Kind[Any], text: str) -> Any:
-        source = Source(text, f"<{name}>")
-        try:
-            return kind.read(read_expression(source), self)
-        except SyntaxFault as fault:
-            found = Diagnostic(fault.message, fault.location, fault.help, text)
-        except Misread as error:
-            found = Diagnostic(error.message, error.node.location, error.help, text)
-        raise SpecError([found])
+        return read_attribute(name, kind, text, self)
 
     def value(self, ref: Ref) -> Value:
         """The value of a name that stands in the text of an attribute."""
@@ -259,3 +252,27 @@ class GraphBuilder:
                 ref, f"%{ref.name} is not defined", suggest(f"%{ref.name}", [f"%{n}" for n in self._values])
             )
         return self._values[ref.name]
+
+
+class _NoValues:
+    """Surroundings without values."""
+
+    def value(self, ref: Ref) -> Value:
+        raise Misread(ref, f"%{ref.name} is not defined", "no value can be named here")
+
+
+def read_attribute(name: str, kind: Kind[Any], text: str, scope: Scope | None = None) -> Any:
+    """The attribute that `text` stands for; `SpecError` with a caret where it does not.
+
+    >>> from attnc_ir.attributes.mask import MASK
+    >>> read_attribute("mask", MASK, "causal(3)")
+    Causal(alignment=3)
+    """
+    source = Source(text, f"<{name}>")
+    try:
+        return kind.read(read_expression(source), scope or _NoValues())
+    except SyntaxFault as fault:
+        found = Diagnostic(fault.message, fault.location, fault.help, text)
+    except Misread as error:
+        found = Diagnostic(error.message, error.node.location, error.help, text)
+    raise SpecError([found])

@@ -45,6 +45,12 @@ class EmptyRowError(AttncError):
     """A row of a node with `empty = error` may see no key. The message names the row."""
 
 
+class PromiseError(AttncError):
+    """A key breaks what the spec promises about it. The message names node, head, position, key and promise.
+    Nothing was computed, and a state is exactly as it was before the call.
+    """
+
+
 class PlanError(AttncError):
     """No plan satisfies the request, for example a strategy was demanded that is not legal for a node."""
 

@@ -25,6 +25,7 @@ import numpy as np
 from attnc_ir.errors import StateError
 from attnc_ir.graph import Graph
 from attnc_ir.ops import Append, Cache
+from attnc_ir.promises import check_rows
 from attnc_ir.storage import NUMPY, Array, to_float64
 from attnc_ir.types import Dim, DType, Shape, Symbol, format_shape
 
@@ -72,7 +73,7 @@ def describe_caches(graph: Graph) -> list[dict[str, str]]:
 
 def check_snapshot(graph: Graph, snapshot: Snapshot) -> None:
     """Raise `StateError` unless `snapshot` can be a state of `graph`: as many rows as steps append, keys
-    finite.
+    finite; `PromiseError` where a key breaks a promise.
     """
     roots = graph.cache_roots()
     appended = [roots[op.cache.name] for op in graph.ops if isinstance(op, Append)]
@@ -84,6 +85,7 @@ def check_snapshot(graph: Graph, snapshot: Snapshot) -> None:
             )
         if not np.isfinite(to_float64(rows.keys, op.key.dtype)).all():
             raise StateError(f"cache {op.results[0]} holds a key that is not finite")
+        check_rows(graph, op, rows.keys)
 
 
 def write_snapshot(path: PathLike, graph: Graph, snapshot: Snapshot) -> None:

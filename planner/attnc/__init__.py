@@ -24,6 +24,7 @@ from attnc_ir.errors import (
     InternalError,
     PipelineError,
     PlanError,
+    PromiseError,
     SpecError,
     StateError,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Program",
+    "PromiseError",
     "SpecError",
     "State",
     "StateError",

@@ -13,7 +13,8 @@ from attnc.program import Program, compile_spec, strategy_keyword
 from attnc_ir.attributes.mask import Everything
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie
 from attnc_ir.attributes.normalizer import TopK as IrTopK
-from attnc_ir.builder import GraphBuilder
+from attnc_ir.attributes.promise import PROMISES, Promises
+from attnc_ir.builder import GraphBuilder, read_attribute
 from attnc_ir.errors import ArgumentError
 from attnc_ir.graph import Graph, Module
 from attnc_ir.kinds import suggest
@@ -45,6 +46,7 @@ def attention(
     sinks: Array | None = None,
     return_lse: bool = False,
     return_argmax: bool = False,
+    keys: str | None = None,
     strategy: str | None = None,
     threads: int | None = None,
 ) -> Any:
@@ -71,6 +73,7 @@ def attention(
             under hard-max (tie `"first"` or `"last"`), of the `k` best in descending order of score
             `[B, Hq, N, k]` under top-k. -1 stands where there is none: a row that may see no key or has a
             NaN score, and behind the last key of a top-k.
+        keys: promises about the keys, such as `"integer & monotone(0)"` or `"parabola"`; they are checked.
         strategy: force a strategy by keyword.
         threads: how many threads may be used; default one per processor.
 
@@ -81,6 +84,7 @@ def attention(
     Raises:
         ArgumentError: an argument does not fit; the message says which and why.
         SpecError: arguments that do not go together, such as sinks with hard-max.
+        PromiseError: a key breaks a promise; the message says which.
         PlanError: the forced strategy is not legal; the message has every reason.
 
     >>> import numpy as np
@@ -108,6 +112,7 @@ def attention(
         sinks=None if sinks is None else as_array(sinks, "sinks"),
         with_lse=bool(return_lse),
         with_argmax=bool(return_argmax),
+        promises=_promises(keys),
     )  # fmt: skip
     key = (call.key(), None if strategy is None else strategy_keyword(strategy))
     # Everything a call brings has to be named, graph or no graph; the graph itself is made once.
@@ -141,6 +146,7 @@ class _Call:
     sinks: Array | None
     with_lse: bool
     with_argmax: bool
+    promises: Promises
 
     @property
     def one_length(self) -> bool:
@@ -166,6 +172,7 @@ class _Call:
             pattern(self.sinks) if self.sinks is not None else None,
             self.with_lse,
             self.with_argmax,
+            self.promises,
         )
 
     def lower(self) -> tuple[Lowering, dict[str, Any]]:
@@ -190,6 +197,7 @@ class _Call:
             "sinks": None
             if self.sinks is None
             else low.input("sinks", self.sinks, (heads,) * self.sinks.ndim),
+            "keys": self.promises,
         }
 
 
@@ -209,6 +217,16 @@ def _number(value: Any, what: str) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise ArgumentError(f"{what} is {value!r:.60}; give a number") from None
+
+
+def _promises(text: str | None) -> Promises:
+    """Promises read from their text."""
+    if text is None:
+        return ()
+    if not isinstance(text, str):
+        raise ArgumentError(f"keys is {text!r:.60}; give promises as text, such as 'integer & monotone(0)'")
+    found: Promises = read_attribute("keys", PROMISES, text)
+    return found
 
 
 def _normalizer(normalizer: str | TopK, tie: str | None) -> Normalizer:

@@ -17,7 +17,7 @@ from attnc_backends.interface import State
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.memory import Frames, address_of
-from attnc_backends.numba.node import EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
+from attnc_backends.numba.node import BROKEN_PROMISE, EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
 from attnc_backends.numba.state import Entry, NumbaState
 from attnc_backends.numba.threads import resolve_threads, run_workers
 from attnc_ir.arguments import Bound, Signature, check_counts, check_sizes
@@ -27,8 +27,9 @@ from attnc_ir.errors import ArgumentError, EmptyRowError, StateError
 from attnc_ir.expr import Lookup
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, Attend, AttendStep, AttentionOp
+from attnc_ir.promises import check_append, check_operand, first_readers, promised_for_cache
 from attnc_ir.reference import attend_node_row
-from attnc_ir.storage import NUMPY, Array, from_float64
+from attnc_ir.storage import NUMPY, Array, convert, from_float64
 from attnc_ir.types import Symbol
 from attnc_ir.values import Value
 
@@ -58,6 +59,7 @@ class NumbaGraph:
             if isinstance(op, AttentionOp) and made & {count.name for count in _counts(op)}
         }
         """Ops whose masks have lengths or prefix counts that other ops compute."""
+        self.promised = first_readers(program.graph)
 
     def _where(self, op: Op) -> str:
         return f"graph @{self.graph.name}, {op.results[0]}"
@@ -72,6 +74,7 @@ class NumbaGraph:
         for number, op in enumerate(self.program.ops):
             if number in self.computed_counts:
                 self._check_counts(op, values, bound)
+            check_operand(self.graph, self.promised.get(op.results[0].name, ()), values)
             workers = min(threads, self._units(op, bound)) if self._work(op, bound) >= PARALLEL_WORK else 1
             self._run_op(number, op, frame, values, bound, workers)
         return self.frames.results(values)
@@ -255,6 +258,8 @@ class NumbaGraph:
                 self._raise_empty(op, frame, len(state) + t)
             if status == NON_FINITE_KEY:
                 self._raise_non_finite(op, state, bound, int(frame[self.slots["fault_h"]]))
+            if status == BROKEN_PROMISE:
+                self._raise_broken(op, state, values, bound, t)
             assert status == UNSETTLED, status
             assert isinstance(op, AttendStep)
             self._settle_step(state, op, values, bound, t)
@@ -280,6 +285,29 @@ class NumbaGraph:
             f"the key {op.key} for {place}position {position} is not finite; "
             f"the state is unchanged, append a finite key"
         )
+
+    def _raise_broken(
+        self, op: Op, state: NumbaState, values: dict[str, Array], bound: Bound, t: int
+    ) -> None:
+        """Check again what compiled code found, by the code that makes the message."""
+        assert isinstance(op, Append)
+        root = self.graph.cache_roots()[op.cache.name]
+        plan = next(plan for plan in self.program.caches if plan.op is root)
+        section = state.arena.sections[plan.number]
+        position = state.arena.count(section)
+        before = None
+        if position:
+            rows = [
+                state.arena.rows(section, head, "keys", plan.key_bytes, position)[-plan.key_bytes :]
+                for head in range(section.heads)
+            ]
+            stored = np.concatenate(rows).view(NUMPY[plan.key_dtype])
+            before = convert(stored, plan.key_dtype, op.key.tensor.dtype)
+            before = before.reshape(*bound.shape(root.heads), -1)
+        key = np.asarray(self._at(op.key.name, values[op.key.name], t))
+        promised = promised_for_cache(self.graph, root)
+        check_append(self.graph, op, promised, key, before, position)
+        raise AssertionError("compiled code found a broken promise")
 
     def _settle_step(
         self, state: NumbaState, op: AttendStep, values: dict[str, Array], bound: Bound, t: int

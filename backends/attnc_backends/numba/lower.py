@@ -11,7 +11,9 @@ from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows, hull_structure
 from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
 from attnc_backends.numba.emit_hull_ranges import documents_of
+from attnc_backends.numba.emit_index import emit_index_rows, index_notes, index_structure
 from attnc_backends.numba.emit_position import emit_position_rows, position_notes
+from attnc_backends.numba.emit_promise import promise_lines
 from attnc_backends.numba.emit_running import (
     EXTREMUM_NOTE,
     UNIFORM_NOTE,
@@ -22,14 +24,15 @@ from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
 from attnc_backends.numba.emit_scan import emit_scan_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.emit_tree import TREE_DENSE_NOTE, TREE_NOTE, emit_tree_rows, tree_structure
-from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
+from attnc_backends.numba.node import BROKEN_PROMISE, NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
-from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Tree, Uniform
+from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Index, Position, Scan, Strategy, Tree, Uniform
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
+from attnc_ir.promises import promised_for_cache
 from attnc_ir.types import DType
 
 Maker = Callable[[Node], list[str]]
@@ -55,6 +58,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Position: emit_position_rows,
     Scan: emit_scan_rows,
     Tree: emit_tree_rows,
+    Index: emit_index_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -66,6 +70,7 @@ KEEPERS: dict[type[Strategy], Keeper] = {
     Extremum: running_structure,
     Hull: hull_structure,
     Tree: tree_structure,
+    Index: index_structure,
 }
 """Strategies for which a cache keeps a structure. `register_maker` adds to it."""
 
@@ -214,6 +219,8 @@ def _notes(node: Node) -> tuple[str, ...]:
         notes.append(SCAN_NOTE)
     if isinstance(node.op.strategy, Tree):
         notes += [TREE_NOTE, TREE_DENSE_NOTE]
+    if isinstance(node.op.strategy, Index):
+        notes += index_notes(node.op.strategy)
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)
@@ -261,8 +268,10 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
     key_at = context.element(f, op.key, [*indices, "c"])
     value_at = context.element(f, op.value, [*indices, "c"])
     width = plan.op.key.shape[0]
+    promises = [one.promise for one in promised_for_cache(context.graph, plan.op)]
+    assert isinstance(width, int)
     # All keys are looked at before the first row is stored, so that a bad one leaves the cache as it was.
-    for phase in ("check", "store"):
+    for phase in ("check", "promises", "store") if promises else ("check", "store"):
         with f.block(f"for head in range({heads})"):
             if rank == 2:
                 f.line(
@@ -278,6 +287,20 @@ def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> 
                     )
                 continue
             f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
+            if phase == "promises":
+                promise_lines(
+                    f,
+                    promises,
+                    width,
+                    lambda at: load_double(plan.op.key.dtype, context.element(f, op.key, [*indices, at])),
+                    lambda at: load_double(
+                        plan.key_dtype,
+                        f"keys + (n - 1) * {plan.key_bytes} + {at} * {plan.key_dtype.itemsize}",
+                    ),
+                    "n == 0",
+                    f"return {BROKEN_PROMISE}",
+                )
+                continue
             f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
             with f.block(f"for c in range({width})"):
                 place = f"keys + n * {plan.key_bytes} + c * {plan.key_dtype.itemsize}"

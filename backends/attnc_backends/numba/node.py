@@ -25,6 +25,7 @@ OK = 0
 EMPTY_ROW = 1
 NON_FINITE_KEY = 2
 UNSETTLED = 3
+BROKEN_PROMISE = 4
 """Status codes of op functions. An unsettled row has near-ties that only rational arithmetic can order."""
 
 

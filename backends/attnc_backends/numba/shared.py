@@ -104,6 +104,21 @@ LIBRARIES = (
             Export("tree_mean", "iiiiiiiiii"),
         ),
     ),
+    Library(
+        "index",
+        frozenset({"index"}),
+        (
+            Export("index_scratch_bytes", "", "i"),
+            Export("index_bytes", "iiii", "i"),
+            Export("index_start", "iiiiidddddi"),
+            Export("index_move", "iiii"),
+            Export("index_extend", "iiiiiiiiii", "i"),
+            Export("index_best", "iddi", "i"),
+            Export("index_versus", "iddii", "i"),
+            Export("index_aside", "ii", "i"),
+            Export("index_mean", "iiiiiiii", "i"),
+        ),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnc_ir.kinds import Attribute, FamilyKind, IntKind, attribute
+from attnc_ir.attributes.promise import PARABOLA_REACH
+from attnc_ir.kinds import FLOAT, Attribute, FamilyKind, IntKind, attribute
 from attnc_ir.types import MAX_DIM
 
 
@@ -82,3 +83,23 @@ class Tree(Strategy):
     """Branch and bound over a tree of boxes: a box whose best point cannot win is not looked into."""
 
     keyword: ClassVar[str] = "tree"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Index(Strategy):
+    """Keys on a parabola of integer addresses `a`: look the best address up in a table.
+
+    Coordinate `axis` of a key is `c1 a + c0`, the other one `d2 a^2 + d1 a + d0`, with `|a| <= bound`. Other
+    keys are kept aside in a hull where `strays` is 1; where it is 0, none are expected.
+    """
+
+    keyword: ClassVar[str] = "index"
+    axis: int = attribute(IntKind(0, 1))
+    c1: float = attribute(FLOAT)
+    c0: float = attribute(FLOAT)
+    d2: float = attribute(FLOAT)
+    d1: float = attribute(FLOAT)
+    d0: float = attribute(FLOAT)
+    bound: int = attribute(IntKind(1, PARABOLA_REACH))
+    strays: int = attribute(IntKind(0, 1), default=0)

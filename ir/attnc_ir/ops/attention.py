@@ -21,11 +21,12 @@ from attnc_ir.attributes.mask import (
     TensorMask,
 )
 from attnc_ir.attributes.normalizer import NORMALIZER, Hardmax, Normalizer, Softmax, Tie, TopK
+from attnc_ir.attributes.promise import PROMISES, Monotone, Parabola, Promises
 from attnc_ir.attributes.strategy import STRATEGY, Strategy
 from attnc_ir.expr import Expr, ExprError, ExprType, Unary, type_of
 from attnc_ir.kinds import BOOL, FLOAT, VALUE, OptionalKind, attribute
 from attnc_ir.op import Op, OpReport, TypeRuleError
-from attnc_ir.types import Dim, DType, Shape, TensorType, Type, format_shape, may_equal
+from attnc_ir.types import UNKNOWN, Dim, DType, Shape, Symbol, TensorType, Type, format_shape, may_equal
 from attnc_ir.values import Value
 
 
@@ -75,6 +76,7 @@ class AttentionOp(Op):
     sinks: Value | None = attribute(OptionalKind(VALUE), default=None)
     empty: Empty = attribute(EMPTY, default=EmptyZero())
     tolerance: float | None = attribute(OptionalKind(FLOAT), default=None)
+    keys: Promises = attribute(PROMISES, default=())
     strategy: Strategy | None = attribute(OptionalKind(STRATEGY), default=None)
     with_argmax: bool = attribute(BOOL, default=False)
     with_lse: bool = False
@@ -161,6 +163,32 @@ class AttentionOp(Op):
             report.error(fault, at="mask", help=ALIGNMENT_HELP)
         for term in self.bias:
             self._verify_bias(term, report)
+        self._verify_promises(report)
+
+    def _verify_promises(self, report: OpReport) -> None:
+        width = self.geometry.key_width
+        for promise in self.keys:
+            match promise:
+                case Monotone() | Parabola() if isinstance(width, Symbol) and width != UNKNOWN:
+                    report.error(
+                        f"{promise.keyword} speaks of coordinates, and keys have width {width}",
+                        at="keys",
+                        help="give the width as a number",
+                    )
+                case Monotone(axis) if isinstance(width, int) and axis >= width:
+                    report.error(
+                        f"monotone({axis}), and keys have width {width}",
+                        at="keys",
+                        help=f"coordinates are counted from 0; the last is {width - 1}",
+                    )
+                case Parabola() if isinstance(width, int) and width != 2:
+                    report.error(
+                        f"parabola, and keys have width {width}",
+                        at="keys",
+                        help="keys on the parabola are (2a, -a*a), so their width is 2",
+                    )
+                case _:
+                    pass
 
     def _verify_numbers(self, report: OpReport) -> None:
         if not math.isfinite(self.scale):

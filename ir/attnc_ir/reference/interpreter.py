@@ -10,6 +10,7 @@ from attnc_ir.arguments import Bound, Signature, check_sizes
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.graph import Graph
 from attnc_ir.ops import Append, Attend, AttendStep, AttentionOp, Cache
+from attnc_ir.promises import check_append, check_operand, first_readers, promised_for_cache
 from attnc_ir.reference import tensors
 from attnc_ir.reference.attention import attend
 from attnc_ir.reference.node import Node
@@ -169,6 +170,7 @@ class _Step:
     def run(self) -> tuple[tuple[Array, ...], dict[str, Rows]]:
         """The outputs, and what each cache holds afterwards."""
         roots = self.graph.cache_roots()
+        promised = first_readers(self.graph)
         after = {cache.results[0].name: self.versions[cache.results[0].name] for cache in self.graph.caches}
         for op in self.graph.ops:
             match op:
@@ -179,6 +181,7 @@ class _Step:
                     self.versions[op.results[0].name] = version
                     after[roots[op.results[0].name].results[0].name] = version
                 case AttentionOp():
+                    check_operand(self.graph, promised.get(op.output.name, ()), self.values)
                     for result, array in zip(op.results, attend(self._node(op)), strict=True):
                         self.values[result.name] = array
                 case _:
@@ -221,4 +224,6 @@ class _Step:
                 f"{len(rows)} is not finite ({number} in column {column}); "
                 f"the state is unchanged, append a finite key"
             )
+        promised = promised_for_cache(self.graph, self.graph.cache_roots()[op.cache.name])
+        check_append(self.graph, op, promised, key, rows[-1][0] if rows else None, len(rows))
         return (*rows, (key, value))

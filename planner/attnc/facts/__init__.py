@@ -15,12 +15,16 @@ from attnc.facts.kinds import (
     FiniteFact,
     FixedFact,
     IntegerFact,
+    MonotoneFact,
+    ParabolaFact,
     PolynomialFact,
     SameKeyFact,
     SteadyFact,
     ZeroFact,
 )
+from attnc.facts.parabola import transfer_parabolas
 from attnc.facts.polynomial import Polynomial
+from attnc.facts.promises import transfer_promises
 from attnc.facts.sequence import steady, transfer_sequence
 from attnc_ir.graph import Graph
 from attnc_ir.types import TensorType
@@ -44,6 +48,8 @@ def analyze(graph: Graph) -> Facts:
     for op in graph.ops:
         transfer_elements(op, facts)
         transfer_sequence(op, facts)
+    transfer_parabolas(graph, facts)
+    transfer_promises(graph, facts)
     transfer_caches(graph, facts)
     return facts
 
@@ -55,6 +61,8 @@ __all__ = [
     "FiniteFact",
     "FixedFact",
     "IntegerFact",
+    "MonotoneFact",
+    "ParabolaFact",
     "Polynomial",
     "PolynomialFact",
     "SameKeyFact",

@@ -151,6 +151,11 @@ def _integer(op: Op, facts: Facts) -> None:
         case Convert(x=source):
             sources = (source,)
             found = integer_range(source, facts)
+        case Minimum(left=left, right=right) | Maximum(left=left, right=right):
+            x, y = integer_range(left, facts), integer_range(right, facts)
+            if x is not None and y is not None:
+                pick = min if isinstance(op, Minimum) else max
+                found = pick(x[0], y[0]), pick(x[1], y[1])
         case _ if sources:
             ranges = [integer_range(v, facts) for v in sources]
             known = [r for r in ranges if r is not None]

@@ -81,6 +81,34 @@ class PolynomialFact(Fact):
     bound: int = 0
 
 
+_NOTHING = Polynomial()
+
+
+@dataclass(frozen=True)
+class MonotoneFact(Fact):
+    """Rows below position `bound` strictly increase along coordinate `axis`; a bound of `MAX_DIM` is none."""
+
+    axis: int = 0
+    bound: int = 0
+
+
+@dataclass(frozen=True)
+class ParabolaFact(Fact):
+    """Rows have two elements: coordinate `axis` is `linear(a)`, the other one `square(a)`, for an integer `a`
+    that varies from row to row.
+
+    That is what the elements are without rounding. Stored elements are known to be that, with `|a| <= bound`,
+    only where it is `proved`; otherwise some rows may lie elsewhere, and code that relies on the form has to
+    check. Up to `bound`, doubles evaluate both polynomials without rounding, step by step (Horner).
+    """
+
+    axis: int = 0
+    linear: Polynomial = _NOTHING
+    square: Polynomial = _NOTHING
+    bound: int = 0
+    proved: bool = False
+
+
 F = TypeVar("F", bound=Fact)
 
 

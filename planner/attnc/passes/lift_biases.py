@@ -75,6 +75,10 @@ class LiftBiases(Pass):
         if slopes is None:
             context.count("kept-unknown-slope")
             return node
+        if node.keys:
+            # A promise speaks of the keys as they are; wider ones need not keep it.
+            context.count("kept-promised-key")
+            return node
         if all(slope == 0 for slope in slopes):
             context.count("dropped-zero-slope")
             return dataclasses.replace(node, bias=())
