@@ -19,12 +19,14 @@ from attnc_backends.numba.emit_running import (
 from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
 from attnc_backends.numba.emit_scan import emit_scan_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
+from attnc_backends.numba.emit_sweep import NOTE as SWEEP_NOTE
+from attnc_backends.numba.emit_sweep import emit_sweep_rows
 from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.normalizer import Hardmax, Tie
-from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Uniform
+from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Sweep, Uniform
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -52,6 +54,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Extremum: emit_running_rows,
     Position: emit_position_rows,
     Scan: emit_scan_rows,
+    Sweep: emit_sweep_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -202,6 +205,8 @@ def _notes(node: Node) -> tuple[str, ...]:
         notes += position_notes(node.op.strategy)
     if isinstance(node.op.strategy, Scan):
         notes.append(SCAN_NOTE)
+    if isinstance(node.op.strategy, Sweep):
+        notes.append(SWEEP_NOTE)
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)

@@ -83,6 +83,14 @@ LIBRARIES = (
             Export("running_mean", "iiiiiiii", "i"),
         ),
     ),
+    Library(
+        "sweep",
+        frozenset({"sweep"}),
+        (
+            Export("sweep_bytes", "iii", "i"),
+            Export("sweep", "i", "i"),
+        ),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 

@@ -74,3 +74,11 @@ class Scan(Strategy):
     """Read the allowed keys once, by vectors with error bounds, and compare the near-ties exactly."""
 
     keyword: ClassVar[str] = "scan"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Sweep(Strategy):
+    """Sort two-dimensional keys and the queries by angle, and walk the keys' hull once for all queries."""
+
+    keyword: ClassVar[str] = "sweep"

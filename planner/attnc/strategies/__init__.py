@@ -6,6 +6,7 @@ from attnc.strategies.extremum import ExtremumJudge
 from attnc.strategies.hull import HullJudge
 from attnc.strategies.position import PositionJudge
 from attnc.strategies.scan import ScanJudge
+from attnc.strategies.sweep import SweepJudge
 from attnc.strategies.uniform import UniformJudge
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PositionJudge",
     "ScanJudge",
     "Sizes",
+    "SweepJudge",
     "UniformJudge",
     "judge_of",
     "judges",
