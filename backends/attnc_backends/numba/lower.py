@@ -23,12 +23,25 @@ from attnc_backends.numba.emit_running import (
 from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
 from attnc_backends.numba.emit_scan import emit_scan_rows
 from attnc_backends.numba.emit_softmax import emit_softmax_rows
+from attnc_backends.numba.emit_sweep import NOTE as SWEEP_NOTE
+from attnc_backends.numba.emit_sweep import emit_sweep_rows
 from attnc_backends.numba.emit_tree import TREE_DENSE_NOTE, TREE_NOTE, emit_tree_rows, tree_structure
 from attnc_backends.numba.node import BROKEN_PROMISE, NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
-from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Index, Position, Scan, Strategy, Tree, Uniform
+from attnc_ir.attributes.strategy import (
+    Dense,
+    Extremum,
+    Hull,
+    Index,
+    Position,
+    Scan,
+    Strategy,
+    Sweep,
+    Tree,
+    Uniform,
+)
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -59,6 +72,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Scan: emit_scan_rows,
     Tree: emit_tree_rows,
     Index: emit_index_rows,
+    Sweep: emit_sweep_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -221,6 +235,8 @@ def _notes(node: Node) -> tuple[str, ...]:
         notes += [TREE_NOTE, TREE_DENSE_NOTE]
     if isinstance(node.op.strategy, Index):
         notes += index_notes(node.op.strategy)
+    if isinstance(node.op.strategy, Sweep):
+        notes.append(SWEEP_NOTE)
     if node.may_be_unsettled:
         notes.append(UNSETTLED_NOTE)
     return tuple(notes)

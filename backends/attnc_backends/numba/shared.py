@@ -119,6 +119,14 @@ LIBRARIES = (
             Export("index_mean", "iiiiiiii", "i"),
         ),
     ),
+    Library(
+        "sweep",
+        frozenset({"sweep"}),
+        (
+            Export("sweep_bytes", "iii", "i"),
+            Export("sweep", "i", "i"),
+        ),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 

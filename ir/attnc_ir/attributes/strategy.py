@@ -103,3 +103,11 @@ class Index(Strategy):
     d0: float = attribute(FLOAT)
     bound: int = attribute(IntKind(1, PARABOLA_REACH))
     strays: int = attribute(IntKind(0, 1), default=0)
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Sweep(Strategy):
+    """Sort two-dimensional keys and the queries by angle, and walk the keys' hull once for all queries."""
+
+    keyword: ClassVar[str] = "sweep"

@@ -7,6 +7,7 @@ from attnc.strategies.hull import HullJudge
 from attnc.strategies.index import IndexJudge
 from attnc.strategies.position import PositionJudge
 from attnc.strategies.scan import ScanJudge
+from attnc.strategies.sweep import SweepJudge
 from attnc.strategies.tree import TreeJudge
 from attnc.strategies.uniform import UniformJudge
 
@@ -19,6 +20,7 @@ __all__ = [
     "PositionJudge",
     "ScanJudge",
     "Sizes",
+    "SweepJudge",
     "TreeJudge",
     "UniformJudge",
     "judge_of",

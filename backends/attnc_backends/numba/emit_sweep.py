@@ -1,0 +1,129 @@
+"""Sweep attention: hard-max of a batch of queries over one key set per key head, both sorted by angle.
+
+The work is done by the library `sweep`, one call for each key head and its group of query heads. What is
+written here says where keys, queries, values and outputs lie, fills rows without keys, and gives to the
+dense scan, which every sweep node carries along, the rows that meet a key or query that is not finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from attnc_backends.numba.access import DTYPE_CODES
+from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.runtime import sweep
+from attnc_backends.numba.source import Function
+from attnc_ir.attributes.normalizer import Hardmax, Tie
+
+NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
+
+_TIES = {Tie.FIRST: sweep.SWEEP_FIRST, Tie.LAST: sweep.SWEEP_LAST, Tie.MEAN: sweep.SWEEP_MEAN}
+
+
+def emit_sweep_rows(node: Node) -> list[str]:
+    """`rows(first, last, scratch)` over key heads, `blocks()` and `scratch()`."""
+    assert node.cache is None, "a sweep needs many queries at a time"
+    return [*emit_exact_rows(_dense(node)), _rows(node), _blocks(node), _scratch(node)]
+
+
+def _dense(node: Node) -> Node:
+    """The same node under names that leave room for the strategy's own functions."""
+    return replace(node, prefix="dense_")
+
+
+def _blocks(node: Node) -> str:
+    f = node.function("blocks", doc="units of work: key heads")
+    s = node.sizes(f)
+    f.line(f"return {s.b} * {s.hk}")
+    return f.text()
+
+
+def _scratch(node: Node) -> str:
+    f = node.function("scratch", doc="bytes of scratch per worker: dense scan, region of the sweep")
+    s = node.sizes(f)
+    rows = f"{node.group(f)} * {s.nq}"
+    f.line(f"return {_dense(node).call('scratch')} + shared_sweep_bytes(frame, {s.nk}, {rows}, {s.dv})")
+    return f.text()
+
+
+def _describe(node: Node, f: Function) -> None:
+    """Statements that write the front of the region for key head `b, hk` with `count` keys, `live` rows."""
+    s, g = node.sizes(f), node.group(f)
+    keys, key_step, key_element = node.keys_at(f)
+    values, value_step, value_element = node.values_at(f)
+    query, query_element = node.query_row(f)
+    out, out_element = node.output_row(f)
+    assert isinstance(node.op.normalizer, Hardmax)
+
+    def put(offset: int, value: str) -> None:
+        f.line(f"store_i64(region + {offset}, {value})")
+
+    # Addresses of the first row, of the next row and of the next head give the strides.
+    for at, text in (("query", query), ("out", out)):
+        f.line(f"h, i = hk * {g}, 0\n{at} = {text}")
+        f.line(f"i = 1\n{at}_row = {text} - {at}")
+        f.line(f"h, i = hk * {g} + 1, 0\n{at}_head = {text} - {at}")
+    put(sweep.SWEEP_COUNT, "count")
+    put(sweep.SWEEP_KEYS, keys)
+    put(sweep.SWEEP_KEY_STEP, key_step)
+    put(sweep.SWEEP_KEY_ELEMENT, key_element)
+    put(sweep.SWEEP_KEY_DTYPE, str(DTYPE_CODES[node.key_dtype]))
+    put(sweep.SWEEP_HEADS, g)
+    put(sweep.SWEEP_ROWS, "live")
+    put(sweep.SWEEP_QUERIES, "query")
+    put(sweep.SWEEP_QUERY_HEAD, "query_head")
+    put(sweep.SWEEP_QUERY_ROW, "query_row")
+    put(sweep.SWEEP_QUERY_ELEMENT, query_element)
+    put(sweep.SWEEP_REVERSED, str(int(node.op.scale < 0)))
+    put(sweep.SWEEP_VALUES, values)
+    put(sweep.SWEEP_VALUE_STEP, value_step)
+    put(sweep.SWEEP_VALUE_ELEMENT, value_element)
+    put(sweep.SWEEP_VALUE_DTYPE, str(DTYPE_CODES[node.op.value_type.dtype]))
+    put(sweep.SWEEP_VALUE_WIDTH, s.dv)
+    put(sweep.SWEEP_OUT, "out")
+    put(sweep.SWEEP_OUT_HEAD, "out_head")
+    put(sweep.SWEEP_OUT_ROW, "out_row")
+    put(sweep.SWEEP_OUT_ELEMENT, out_element)
+    put(sweep.SWEEP_TIE, str(_TIES[node.op.normalizer.tie]))
+
+
+def _dense_row(node: Node, f: Function) -> None:
+    """Row `b, h, i` by the dense scan."""
+    s = node.sizes(f)
+    f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
+    f.line(f"status = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+    with f.block("if status != 0"):
+        f.line("return status")
+
+
+def _rows(node: Node) -> str:
+    f = node.function("rows", "first", "last", "scratch", doc="sorted sweep, one key head at a time")
+    s, g = node.sizes(f), node.group(f)
+    f.line(f"region = scratch + {_dense(node).call('scratch')}")
+    with f.block("for unit in range(first, last)"):
+        # The rows that see keys are the first ones, and all see the same.
+        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}\ncount, live = 0, 0")
+        with f.block(f"for i in range({s.nq})"):
+            f.line(f"h = hk * {g}")
+            node.range_lines(f)
+            with f.block("if hi > 0"):
+                f.line("count = hi\nlive = i + 1")
+            with f.block("else"), f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+                node.empty_lines(f)
+        with f.block("if live == 0"):
+            f.line("continue")
+        _describe(node, f)
+        f.line("left = shared_sweep(frame, region)")
+        with (
+            f.block("if left < 0"),
+            f.block(f"for h in range(hk * {g}, hk * {g} + {g})"),
+            f.block("for i in range(live)"),
+        ):
+            _dense_row(node, f)
+        with f.block("for index in range(left)"):
+            f.line(f"code = load_i64(load_i64(region + {sweep.SWEEP_LEFT}) + 8 * index)")
+            f.line(f"h = hk * {g} + (code >> 40)\ni = code & {2**40 - 1}")
+            _dense_row(node, f)
+    f.line(f"return {OK}")
+    return f.text()
