@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = {"run.py", "harness.py"}
+HELPERS = {"run.py", "harness.py", "performance.py"}
 
 
 def main(arguments: list[str]) -> int:
