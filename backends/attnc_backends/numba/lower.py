@@ -23,7 +23,16 @@ from attnc_backends.numba.node import NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
-from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Scan, Strategy, Uniform
+from attnc_ir.attributes.strategy import (
+    Dense,
+    Extremum,
+    Hull,
+    Monotone,
+    Position,
+    Scan,
+    Strategy,
+    Uniform,
+)
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
@@ -51,6 +60,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Extremum: emit_running_rows,
     Position: emit_position_rows,
     Scan: emit_scan_rows,
+    Monotone: emit_hull_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -61,6 +71,7 @@ KEEPERS: dict[type[Strategy], Keeper] = {
     Uniform: running_structure,
     Extremum: running_structure,
     Hull: hull_structure,
+    Monotone: hull_structure,
 }
 """Strategies for which a cache keeps a structure. `register_maker` adds to it."""
 
@@ -195,7 +206,7 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
 
 def _notes(node: Node) -> tuple[str, ...]:
     notes = []
-    if isinstance(node.op.strategy, Hull):
+    if isinstance(node.op.strategy, Hull | Monotone):
         notes.append(STEP_NOTE if node.cache is not None else NOTE)
     if isinstance(node.op.strategy, Uniform):
         notes.append(UNIFORM_NOTE)

@@ -81,6 +81,17 @@ class PolynomialFact(Fact):
     bound: int = 0
 
 
+@dataclass(frozen=True)
+class MonotoneFact(Fact):
+    """Rows increase strictly along coordinate `axis`, the element of that number, from position to position.
+
+    This holds for rows at positions below `bound`; `MAX_DIM` is no bound.
+    """
+
+    axis: int = 0
+    bound: int = 0
+
+
 F = TypeVar("F", bound=Fact)
 
 

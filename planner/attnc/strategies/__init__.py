@@ -4,6 +4,7 @@ from attnc.strategies.base import Judge, Sizes, judge_of, judges, register_strat
 from attnc.strategies.dense import DenseJudge
 from attnc.strategies.extremum import ExtremumJudge
 from attnc.strategies.hull import HullJudge
+from attnc.strategies.monotone import MonotoneJudge
 from attnc.strategies.position import PositionJudge
 from attnc.strategies.scan import ScanJudge
 from attnc.strategies.uniform import UniformJudge
@@ -13,6 +14,7 @@ __all__ = [
     "ExtremumJudge",
     "HullJudge",
     "Judge",
+    "MonotoneJudge",
     "PositionJudge",
     "ScanJudge",
     "Sizes",
