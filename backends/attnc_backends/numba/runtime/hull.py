@@ -24,28 +24,33 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_row_sum,
     hull_sum_join,
 )
-from attnc_backends.numba.runtime.hull_header import HULL_COUNT
+from attnc_backends.numba.runtime.hull_header import (
+    HULL_CAPACITY,
+    HULL_COUNT,
+    HULL_DISORDER,
+    HULL_GROUP_COUNT,
+    HULL_GROUP_LAST,
+    HULL_LINK_KINDS,
+    HULL_LOWER,
+    HULL_ORDER,
+    HULL_REPEAT,
+    HULL_REPEAT_READY,
+    HULL_UPPER,
+    HULL_WITH_MEAN,
+)
 from attnc_backends.numba.runtime.hull_insert import hull_insert
 from attnc_backends.numba.runtime.hull_layout import (
-    HULL_CAPACITY,
-    HULL_DISORDER,
     HULL_EXTREME,
-    HULL_GROUP_COUNT,
     HULL_GROUP_FIRST,
     HULL_GROUP_HEAD,
-    HULL_GROUP_LAST,
     HULL_HALF_FROM,
     HULL_HALF_UPTO,
     HULL_LEFT,
     HULL_LEFT_GROUP,
-    HULL_LOWER,
-    HULL_ORDER,
     HULL_RIGHT_GROUP,
-    HULL_UPPER,
     HULL_WHOLE,
     HULL_WHOLE_GROUP,
     HULL_WIDTH,
-    HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.hull_order import (
     hull_append_ordered,
@@ -93,6 +98,12 @@ def hull_append(h: int, keys: int, scratch: int) -> int:
     x = load_f64(keys + 16 * position)
     y = load_f64(keys + 16 * position + 8)
     store_i64(h + HULL_COUNT, position + 1)
+    again = 0
+    if position > 0 and x == load_f64(keys + 16 * position - 16) and y == load_f64(keys + 16 * position - 8):
+        again = 1
+    store_i64(h + HULL_REPEAT_READY, again)
+    for kind in range(HULL_LINK_KINDS):
+        store_i64(h + HULL_REPEAT + 8 * kind, -1)
     newest_right = x > load_f64(h + HULL_EXTREME + 8)
     # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
     # build each callee once per constant.

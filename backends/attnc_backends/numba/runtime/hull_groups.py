@@ -12,24 +12,27 @@ import math
 from numba import njit
 
 from attnc_backends.numba.runtime.exact import two_sum
-from attnc_backends.numba.runtime.hull_layout import (
+from attnc_backends.numba.runtime.hull_header import (
     HULL_CAPACITY,
     HULL_GROUP_BYTES,
     HULL_GROUP_COUNT,
+    HULL_GROUP_LAST,
+    HULL_GROUP_TAIL,
+    HULL_GROUPS_AT,
+    HULL_LINKS_AT,
+    HULL_REPEAT,
+    HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_layout import (
     HULL_GROUP_FIRST,
     HULL_GROUP_HEAD,
-    HULL_GROUP_LAST,
     HULL_GROUP_SUMMED,
     HULL_GROUP_SUMS,
-    HULL_GROUP_TAIL,
     HULL_GROUP_UPTO,
-    HULL_GROUPS_AT,
     HULL_GROUPS_FREE,
     HULL_GROUPS_USED,
-    HULL_LINKS_AT,
     HULL_WHOLE,
     HULL_WIDTH,
-    HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.memory import (
     copy_bytes,
@@ -130,6 +133,7 @@ def hull_sum_join(a_hi: float, a_lo: float, b_hi: float, b_lo: float) -> tuple[f
 def hull_group_add(h: int, group: int, kind: int, position: int) -> None:
     """Add `position`, larger than every member. O(1)."""
     out_of_line()
+    store_i64(h + HULL_REPEAT + 8 * kind, group)
     g = hull_group(h, group)
     store_i64(g + HULL_GROUP_LAST, position)
     if load_i64(h + HULL_WITH_MEAN) == 0:

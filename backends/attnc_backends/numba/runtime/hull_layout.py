@@ -16,11 +16,21 @@ import math
 from numba import njit
 
 from attnc_backends.numba.runtime.hull_header import (
+    HULL_CAPACITY,
     HULL_COUNT,
     HULL_FAN,
+    HULL_GROUP_BYTES,
+    HULL_GROUPS_AT,
+    HULL_LINK_KINDS,
+    HULL_LINKS_AT,
     HULL_NEAR,
+    HULL_ORDER,
+    HULL_ORDER_LINE,
+    HULL_ORDER_RUN,
     HULL_ORDER_STRICT,
+    HULL_REPEAT_READY,
     HULL_TURN,
+    HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.memory import (
     copy_bytes,
@@ -32,19 +42,12 @@ from attnc_backends.numba.runtime.memory import (
 # Positions, groups, chunks and leaves are int32 where they are stored in bulk.
 HULL_MAX_CAPACITY = (1 << 31) - 64
 
-# The two halves. The lower one stores its keys with y negated and is then an upper hull too. The numbers
-# double as the kinds of next-link, followed by those of the columns.
-HULL_UPPER = 0
-HULL_LOWER = 1
+# The kinds of next-link after those of the halves: the columns and all keys.
 HULL_LEFT = 2
 HULL_RIGHT = 3
 HULL_WHOLE = 4  # needs no links: its members are all positions
-HULL_LINK_KINDS = 4
 
-HULL_CAPACITY = 8
 HULL_WIDTH = 16
-HULL_WITH_MEAN = 24
-HULL_GROUP_BYTES = 32
 HULL_EXTREME = 40  # two doubles, one per end column: the largest -x and the largest x
 HULL_GROUPS_USED = 56
 HULL_GROUPS_FREE = 64
@@ -54,8 +57,6 @@ HULL_CHUNKS_USED = 88
 HULL_CHUNKS_FREE = 96
 HULL_LEAVES_AT = 104
 HULL_CHUNKS_AT = 112
-HULL_GROUPS_AT = 120
-HULL_LINKS_AT = 128
 
 # The record of a half: where its top lies, how many chunks it has and may have. When the half is one leaf
 # with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
@@ -69,8 +70,6 @@ HULL_ONLY_COUNT = HULL_HALF + 32
 
 # While the keys are ordered (hull_order): how they turn, HULL_ORDER_STRICT, the group of those inside the
 # line at their end (-1: none), HULL_TURN and HULL_NEAR.
-HULL_ORDER = HULL_HALF + 2 * HULL_HALF_BYTES
-HULL_ORDER_RUN = HULL_ORDER + 16
 HULL_ORDER_BYTES = 40
 
 # The halves that are kept: from the first of these up to, not including, the second.
@@ -83,9 +82,6 @@ HULL_MEANS = 1
 HULL_NO_UPPER = 2
 HULL_NO_LOWER = 4
 
-HULL_DISORDER = 0
-HULL_ORDER_LINE = 1  # on one line so far
-HULL_ORDER_TURNS = 2  # plus the half that all keys are on
 
 # A leaf: columns of HULL_FAN entries. Per vertex its point, the first position there, the group of keys that
 # coincide with it (-1: none besides that position) and the group of keys strictly inside the edge to the
@@ -112,10 +108,7 @@ HULL_TOP_ENTRY_BYTES = 24
 # A group: first and last position; with means also the count, the ends of the linked list, how
 # many of its members are summed and up to which, and, per value column, the sum as two doubles.
 HULL_GROUP_FIRST = 0
-HULL_GROUP_LAST = 8
-HULL_GROUP_COUNT = 16
 HULL_GROUP_HEAD = 24
-HULL_GROUP_TAIL = 32
 HULL_GROUP_SUMMED = 40
 HULL_GROUP_UPTO = 48
 HULL_GROUP_SUMS = 56
@@ -223,6 +216,7 @@ def hull_init(h: int, capacity: int, dv: int, flags: int) -> int:
     store_i64(h + HULL_ORDER_STRICT, 0)
     store_i64(h + HULL_ORDER_RUN, -1)
     store_f64(h + HULL_TURN, 0.0)
+    store_i64(h + HULL_REPEAT_READY, 0)
     store_i64(h + HULL_NEAR, 1)
     store_i64(h + HULL_HALF_FROM, 1 if (flags & HULL_NO_UPPER) != 0 else 0)
     store_i64(h + HULL_HALF_UPTO, 1 if (flags & HULL_NO_LOWER) != 0 else 2)
@@ -259,6 +253,7 @@ def hull_move(src: int, dst: int, new_capacity: int) -> int:
     copy_bytes(dst + HULL_COUNT, src + HULL_COUNT, 8)
     copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, HULL_LEAVES_AT - HULL_EXTREME)
     copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, HULL_ORDER_BYTES)
+    copy_bytes(dst + HULL_REPEAT_READY, src + HULL_REPEAT_READY, 8 + 8 * HULL_LINK_KINDS)
     for half in range(2):
         src_half = src + half * HULL_HALF_BYTES
         dst_half = dst + half * HULL_HALF_BYTES

@@ -17,22 +17,27 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_group_start,
     hull_link,
 )
-from attnc_backends.numba.runtime.hull_header import HULL_COUNT, HULL_FAN_MASK, HULL_ORDER_STRICT, HULL_TURN
-from attnc_backends.numba.runtime.hull_layout import (
+from attnc_backends.numba.runtime.hull_header import (
+    HULL_COUNT,
     HULL_DISORDER,
-    HULL_EXTREME,
-    HULL_HALF_FROM,
-    HULL_HALF_UPTO,
-    HULL_LEFT_GROUP,
+    HULL_FAN_MASK,
     HULL_LOWER,
     HULL_ORDER,
     HULL_ORDER_LINE,
     HULL_ORDER_RUN,
+    HULL_ORDER_STRICT,
     HULL_ORDER_TURNS,
-    HULL_RIGHT_GROUP,
+    HULL_TURN,
     HULL_UPPER,
-    HULL_WHOLE_GROUP,
     HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_layout import (
+    HULL_EXTREME,
+    HULL_HALF_FROM,
+    HULL_HALF_UPTO,
+    HULL_LEFT_GROUP,
+    HULL_RIGHT_GROUP,
+    HULL_WHOLE_GROUP,
 )
 from attnc_backends.numba.runtime.hull_leaves import (
     hull_note_only,
