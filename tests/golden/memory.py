@@ -36,7 +36,8 @@ def g0_op0(frame, t, worker, workers, scratch):
             store_i64(values + n * 24 + c * 8, load_i64(now_v + head * s0_v + c * s1_v))
         row = n
         at = cache0_x0 + head * cache0_x0_stride
-        shared_hull_append(frame, at, keys, values, 24, 0, scratch)
+        if not monotone_append(at, keys):
+            shared_hull_append(frame, at, keys, values, 24, 0, scratch)
     store_i64(cache0_count, n + 1)
     return 0
 
@@ -263,8 +264,10 @@ def g0_n1_answer(frame, t, b, h, hk, i, hull, hull_keys, rows_at, row_step, scra
     qy = load_f64(q_row + 1 * s1_q)
     if not (math.isfinite(qx) and math.isfinite(qy)):
         return -1
-    best = shared_hull_last(frame, hull, hull_keys, qx, qy, scratch)
+    best = monotone_best(hull, hull_keys, qx, qy)
     values = cache0_values + (b * d_H + hk) * cache0_value_stride
+    if best < 0:
+        best = shared_hull_last(frame, hull, hull_keys, qx, qy, scratch)
     for c in range(3):
         store_i64(now_o + h * s0_o + c * s1_o, load_i64(values + best * 3 * 8 + c * 8))
     return 0
@@ -379,7 +382,8 @@ def g0_cache0_x0_refill(frame, t, count, scratch):
         values = cache0_values + head * cache0_value_stride
         at = cache0_x0 + head * cache0_x0_stride
         for row in range(count):
-            shared_hull_append(frame, at, keys, values, 24, 0, scratch)
+            if not monotone_append(at, keys):
+                shared_hull_append(frame, at, keys, values, 24, 0, scratch)
     return 0
 
 

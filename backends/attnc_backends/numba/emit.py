@@ -71,6 +71,7 @@ _MARKS = {
     "key_scan": ("key_scan_",),
     "held": ("held", "special_value("),
     "documents": ("document_",),
+    "monotone": ("monotone_",),
 }
 
 

@@ -14,10 +14,12 @@ from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, 
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull_ranges import emit_ranged_hull, has_moving_start
 from attnc_backends.numba.node import OK, Node
-from attnc_backends.numba.runtime.hull_layout import HULL_COUNT
+from attnc_backends.numba.runtime.hull_header import HULL_COUNT
+from attnc_backends.numba.runtime.hull_layout import HULL_MEANS, HULL_NO_LOWER, HULL_NO_UPPER
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.mask import And, Causal, Everything
 from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.strategy import Monotone
 from attnc_ir.ops import AttendStep, AttentionOp
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
@@ -48,22 +50,45 @@ def hull_structure(op: AttendStep) -> Structure:
     recent keys it is a hull of its own that runs behind the rows, and reads them when it is asked.
     """
     if _is_delayed(op):
-        own = _hull_kept(op, with_mean=int(_tie_of(op) is Tie.MEAN))
+        own = _hull_kept(op, _halves(op) | (HULL_MEANS if _tie_of(op) is Tie.MEAN else 0))
         return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
-    summing = _hull_kept(op, with_mean=1)
-    return summing if _tie_of(op) is Tie.MEAN else replace(_hull_kept(op, with_mean=0), within=summing)
+    summing = _hull_kept(op, _halves(op) | HULL_MEANS)
+    return summing if _tie_of(op) is Tie.MEAN else replace(_hull_kept(op, _halves(op)), within=summing)
 
 
-def _hull_kept(op: AttendStep, *, with_mean: int) -> Structure:
+def _axes(op: AttentionOp) -> tuple[int, int]:
+    """The coordinates of a key that are x and y of the hull."""
+    first = op.strategy.axis if isinstance(op.strategy, Monotone) else 0
+    return first, 1 - first
+
+
+def _halves(op: AttentionOp) -> int:
+    """Which half the hull of a node does without (`HULL_NO_*`)."""
+    half = op.strategy.half if isinstance(op.strategy, Monotone) else 0
+    return {0: 0, 1: HULL_NO_LOWER, -1: HULL_NO_UPPER}[half]
+
+
+def _flags(node: Node) -> int:
+    """What the hull of a node keeps, as hull_init takes it."""
+    return _halves(node.op) | (HULL_MEANS if _tie(node) is Tie.MEAN else 0)
+
+
+def _append(hull: str, keys: str, scratch: str) -> str:
+    """Statements that let a hull know of its next key."""
+    return (
+        f"if not monotone_append({hull}, {keys}):\n    shared_hull_append(frame, {hull}, {keys}, {scratch})"
+    )
+
+
+def _hull_kept(op: AttendStep, flags: int) -> Structure:
     (width,) = op.value_type.shape
     assert isinstance(width, int), "rows of a cache have a known width"
-    dtype = op.value_type.dtype
     return Structure(
-        name="hull with sums" if with_mean else "hull",
-        size=f"shared_hull_bytes(frame, capacity, {width}, {with_mean})",
-        start=f"shared_hull_init(frame, at, capacity, {width}, {with_mean})",
+        name="hull with sums" if flags & HULL_MEANS else "hull",
+        size=f"shared_hull_bytes(frame, capacity, {width}, {flags})",
+        start=f"shared_hull_init(frame, at, capacity, {width}, {flags})",
         move="shared_hull_move(frame, source, at, capacity)",
-        append=f"shared_hull_append(frame, at, keys, values, {width * dtype.itemsize}, {DTYPE_CODES[dtype]}, scratch)",
+        append=_append("at", "keys", "scratch"),
         scratch=f"shared_hull_scratch_bytes(frame, {width})",
         wide_keys=True,
     )
@@ -96,12 +121,11 @@ def _scratch(node: Node) -> str:
         doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles",
     )
     s = node.sizes(f)
-    with_mean = int(_tie(node) is Tie.MEAN)
     f.line(f"size = {_dense(node).call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
     if node.cache is None:
         itemsize = node.op.value_type.dtype.itemsize
         f.line(
-            f"size += shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}"
+            f"size += shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {_flags(node)}) + 16 * {s.nk} + {itemsize} * {s.nk} * {s.dv}"
         )
     f.line("return size")
     return f.text()
@@ -119,11 +143,20 @@ def _answer(node: Node) -> str:
     out, out_step = node.output_row(f)
     flip = "-" if node.op.scale < 0 else ""
     f.line(f"q_row = {query}")
-    for axis, name in enumerate(("qx", "qy")):
+    for axis, name in zip(_axes(node.op), ("qx", "qy"), strict=True):
         f.line(f"{name} = {flip}{load_double(node.op.key_type.dtype, f'q_row + {axis} * {step}')}")
     with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
         f.line("return -1")
+    # Where keys come in order, most answers are a few steps away from the last.
+    values, value_step, element = node.values_at(f)
+    f.line(f"best = monotone_best(hull, hull_keys, qx, qy)\nvalues = {values}")
     if _tie(node) is Tie.MEAN:
+        with f.block("if best >= 0"):
+            with f.block(f"for c in range({s.dv})"):
+                # A mean of one is its value, but for the sign of zero.
+                alone = load_double(dtype, f"values + best * {value_step} + c * {element}")
+                f.line(store(dtype, f"{out} + c * {out_step}", f"{alone} + 0.0"))
+            f.line("return 0")
         f.line(f"mean = scratch + shared_hull_scratch_bytes(frame, {s.dv})")
         f.line(
             f"shared_hull_mean(frame, hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)"
@@ -131,10 +164,8 @@ def _answer(node: Node) -> str:
         with f.block(f"for c in range({s.dv})"):
             f.line(store(dtype, f"{out} + c * {out_step}", "load_f64(mean + 8 * c)"))
     else:
-        values, value_step, element = node.values_at(f)
-        f.line(
-            f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)\nvalues = {values}"
-        )
+        with f.block("if best < 0"):
+            f.line(f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)")
         node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             f.line(
@@ -171,10 +202,7 @@ def _step_rows(node: Node) -> str:
             # The hull runs behind the cache: keys come in when the mask lets the first query see them.
             f.line(f"n_hull = load_i64(hull + {HULL_COUNT})")
             with f.block("while n_hull < hi"):
-                code = DTYPE_CODES[node.op.value_type.dtype]
-                f.line(
-                    f"shared_hull_append(frame, hull, {keys}, {values}, {value_step}, {code}, own)\nn_hull += 1"
-                )
+                f.line(_append("hull", keys, "own") + "\nn_hull += 1")
         with f.block(
             f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"
         ):
@@ -187,18 +215,16 @@ def _step_rows(node: Node) -> str:
 
 def _batch_rows(node: Node) -> str:
     tie = _tie(node)
-    with_mean = int(tie is Tie.MEAN)
     f = node.function(
         "rows", "first", "last", "scratch", doc=f"hull, tie {tie.value}, one key head at a time"
     )
     s, g = node.sizes(f), node.group(f)
     itemsize = node.op.value_type.dtype.itemsize
-    code = DTYPE_CODES[node.op.value_type.dtype]
     f.line(
         f"own = scratch + {_dense(node).call('scratch')}\nhull = own + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}"
     )
     f.line(
-        f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {with_mean})\npacked = hull_keys + 16 * {s.nk}"
+        f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {_flags(node)})\npacked = hull_keys + 16 * {s.nk}"
     )
     with f.block("for unit in range(first, last)"):
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}")
@@ -206,13 +232,13 @@ def _batch_rows(node: Node) -> str:
         values, value_step, value_element = node.values_at(f)
         f.line(f"keys, rows_at, row_step, finite = {keys}, {values}, {value_step}, True")
         with f.block(f"for j in range({s.nk})"):
-            for axis, name in enumerate("xy"):
+            for place, (axis, name) in enumerate(zip(_axes(node.op), "xy", strict=True)):
                 f.line(
                     f"{name} = {load_double(node.key_dtype, f'keys + j * {key_step} + {axis} * {key_element}')}"
                 )
-                f.line(f"store_f64(hull_keys + 16 * j + {8 * axis}, {name})")
+                f.line(f"store_f64(hull_keys + 16 * j + {8 * place}, {name})")
             f.line("finite = finite and math.isfinite(x) and math.isfinite(y)")
-        if with_mean:
+        if tie is Tie.MEAN:
             # Aggregates read whole value rows; rows whose elements do not lie side by side are copied first.
             with f.block(f"if {value_element} != {itemsize}"):
                 with f.block(f"for j in range({s.nk})"), f.block(f"for c in range({s.dv})"):
@@ -224,14 +250,12 @@ def _batch_rows(node: Node) -> str:
                         )
                     )
                 f.line(f"rows_at, row_step = packed, {itemsize} * {s.dv}")
-        f.line(f"shared_hull_init(frame, hull, max({s.nk}, 1), {s.dv}, {with_mean})\nkept = 0")
+        f.line(f"shared_hull_init(frame, hull, max({s.nk}, 1), {s.dv}, {_flags(node)})\nkept = 0")
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
             with f.block("if finite"), f.block("while kept < hi"):
-                f.line(
-                    f"shared_hull_append(frame, hull, hull_keys, rows_at, row_step, {code}, own)\nkept += 1"
-                )
+                f.line(_append("hull", "hull_keys", "own") + "\nkept += 1")
             with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
                 with f.block("if hi == 0"):
                     node.empty_lines(f)

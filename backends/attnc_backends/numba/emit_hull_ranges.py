@@ -339,7 +339,7 @@ def _pass(node: Node, f: Function, *, front: bool, mean: int, code: int) -> None
         with f.block(f"if lo < 0 or {far} <= 0"):
             f.line("continue")
         with f.block(f"while kept < {far}"):
-            f.line(f"shared_hull_append(frame, {hull}, own_keys, own_rows, own_step, {code}, own)\nkept += 1")
+            f.line(f"shared_hull_append(frame, {hull}, own_keys, own)\nkept += 1")
         f.line(f"part = {_ALONE} if lo >= pivot or hi <= pivot else {_ONE if front else _OTHER}")
         with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
             f.line(f"record = records + {_record(node, f)} * (i * {g} + h - hk * {g})")

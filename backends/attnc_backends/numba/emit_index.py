@@ -158,10 +158,7 @@ def _extend(node: Node) -> str:
     if region.strays:
         f.line(f"hull = region + load_i64(region + {INDEX_SIZE})")
         with f.block("while load_i64(hull) < strays"):
-            f.line(
-                "shared_hull_append(frame, hull, shared_index_aside(frame, region, 0), "
-                f"shared_index_aside(frame, region, 2), {region.row}, {code}, work)"
-            )
+            f.line("shared_hull_append(frame, hull, shared_index_aside(frame, region, 0), work)")
         f.line("return 0")
     else:
         f.line("return 1 if strays > 0 else 0")

@@ -35,6 +35,7 @@ from attnc_ir.attributes.strategy import (
     Extremum,
     Hull,
     Index,
+    Monotone,
     Position,
     Scan,
     Strategy,
@@ -73,6 +74,7 @@ MAKERS: dict[type[Strategy], Maker] = {
     Tree: emit_tree_rows,
     Index: emit_index_rows,
     Sweep: emit_sweep_rows,
+    Monotone: emit_hull_rows,
 }
 """Which function makes a strategy into code. `register_maker` adds to it."""
 
@@ -85,6 +87,7 @@ KEEPERS: dict[type[Strategy], Keeper] = {
     Hull: hull_structure,
     Tree: tree_structure,
     Index: index_structure,
+    Monotone: hull_structure,
 }
 """Strategies for which a cache keeps a structure. `register_maker` adds to it."""
 
@@ -219,7 +222,7 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
 
 def _notes(node: Node) -> tuple[str, ...]:
     notes = []
-    if isinstance(node.op.strategy, Hull):
+    if isinstance(node.op.strategy, Hull | Monotone):
         notes.append(STEP_NOTE if node.cache is not None else NOTE)
         if documents_of(node.op) is not None:
             notes.append(DOCUMENTS_NOTE)

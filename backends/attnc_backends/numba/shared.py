@@ -65,7 +65,7 @@ LIBRARIES = (
             Export("hull_bytes", "iii", "i"),
             Export("hull_init", "iiii", "i"),
             Export("hull_move", "iii", "i"),
-            Export("hull_append", "iiiiii", "i"),
+            Export("hull_append", "iii", "i"),
             Export("hull_first", "iiddi", "i"),
             Export("hull_last", "iiddi", "i"),
             Export("hull_mean", "iiiiiddii", "i"),

@@ -111,3 +111,18 @@ class Sweep(Strategy):
     """Sort two-dimensional keys and the queries by angle, and walk the keys' hull once for all queries."""
 
     keyword: ClassVar[str] = "sweep"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
+class Monotone(Strategy):
+    """A hull of two-dimensional keys that increase strictly in coordinate `axis`, as they come.
+
+    Keys that break the order are answered exactly, only slower. `half` says what is known of the query's
+    other coordinate, times the scale: never negative (1), never positive (-1) or nothing (0); the half of the
+    hull that is then not needed is not kept.
+    """
+
+    keyword: ClassVar[str] = "monotone"
+    axis: int = attribute(IntKind(0, 1), default=0)
+    half: int = attribute(IntKind(-1, 1), default=0)

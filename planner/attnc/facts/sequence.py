@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from attnc.facts.kinds import ConstantFact, Facts, FixedFact, PolynomialFact, SteadyFact
+from attnc.facts.kinds import ConstantFact, Facts, FixedFact, MonotoneFact, PolynomialFact, SteadyFact
 from attnc.facts.polynomial import Polynomial, exact_below, fitted
 from attnc_ir.op import Op
 from attnc_ir.ops import (
@@ -129,6 +129,22 @@ def _polynomial(op: Op, facts: Facts) -> None:
     text = f"({', '.join(map(str, elements))})"
     reason = f"has rows {text} at position p{below}" if any(map(_varies, elements)) else f"has rows {text}"
     facts.add(PolynomialFact(result, reason, sources, elements, bound))
+    _monotone(result, elements, bound, sources, facts)
+
+
+def _monotone(
+    result: Value, elements: tuple[Polynomial, ...], bound: int, sources: tuple[Value, ...], facts: Facts
+) -> None:
+    """State the first coordinate in which rows increase strictly, if there is one."""
+    if _has_one_row(result) or bound < 2:
+        return
+    for axis, element in enumerate(elements):
+        # From position p to p + 1, where both lie below the bound.
+        if (element - element.shifted(1)).negative_below(bound - 1):
+            below = "" if bound >= MAX_DIM else f" below position {bound}"
+            reason = f"increases strictly in coordinate {axis}{below}, where it is {element}"
+            facts.add(MonotoneFact(result, reason, sources, axis, bound))
+            return
 
 
 def _varies(polynomial: Polynomial) -> bool:

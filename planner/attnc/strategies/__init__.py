@@ -5,6 +5,7 @@ from attnc.strategies.dense import DenseJudge
 from attnc.strategies.extremum import ExtremumJudge
 from attnc.strategies.hull import HullJudge
 from attnc.strategies.index import IndexJudge
+from attnc.strategies.monotone import MonotoneJudge
 from attnc.strategies.position import PositionJudge
 from attnc.strategies.scan import ScanJudge
 from attnc.strategies.sweep import SweepJudge
@@ -17,6 +18,7 @@ __all__ = [
     "HullJudge",
     "IndexJudge",
     "Judge",
+    "MonotoneJudge",
     "PositionJudge",
     "ScanJudge",
     "Sizes",

@@ -6,8 +6,7 @@ so a query is one search by slope plus a look at no more than three groups. Ever
 so are the ties: first, last and mean mean what they say on any finite doubles.
 
 Keys and values stay outside, in position order: key j is the pair of doubles at keys + 16 * j, value row j
-starts at vals + j * value_stride. Queries only read the region (they write to `scratch`), so many may run
-at once, each with its own scratch.
+starts at vals + j * value_stride. Queries for means may write to the region, so one runs at a time.
 """
 
 import math
@@ -19,31 +18,39 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_group,
     hull_group_add,
     hull_group_next,
+    hull_group_reach,
     hull_group_start,
     hull_group_sum,
     hull_row_sum,
     hull_sum_join,
 )
-from attnc_backends.numba.runtime.hull_insert import hull_insert
-from attnc_backends.numba.runtime.hull_layout import (
+from attnc_backends.numba.runtime.hull_header import (
     HULL_CAPACITY,
     HULL_COUNT,
     HULL_DISORDER,
-    HULL_EXTREME,
     HULL_GROUP_COUNT,
-    HULL_GROUP_FIRST,
-    HULL_GROUP_HEAD,
     HULL_GROUP_LAST,
-    HULL_LEFT,
-    HULL_LEFT_GROUP,
+    HULL_LINK_KINDS,
     HULL_LOWER,
     HULL_ORDER,
-    HULL_RIGHT_GROUP,
+    HULL_REPEAT,
+    HULL_REPEAT_READY,
     HULL_UPPER,
+    HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_insert import hull_insert
+from attnc_backends.numba.runtime.hull_layout import (
+    HULL_EXTREME,
+    HULL_GROUP_FIRST,
+    HULL_GROUP_HEAD,
+    HULL_HALF_FROM,
+    HULL_HALF_UPTO,
+    HULL_LEFT,
+    HULL_LEFT_GROUP,
+    HULL_RIGHT_GROUP,
     HULL_WHOLE,
     HULL_WHOLE_GROUP,
     HULL_WIDTH,
-    HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.hull_order import (
     hull_append_ordered,
@@ -75,22 +82,28 @@ def hull_scratch_bytes(dv: int) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, scratch: int) -> int:
-    """Add the position after the last; its key, finite, and its value row are already stored outside.
+def hull_append(h: int, keys: int, scratch: int) -> int:
+    """Add the position after the last; its key, finite, is already stored outside.
 
     Returns 0, or 1 when the region is full and nothing was changed. Amortised O(log n) plus one move within
-    a block; with means also O(value width). Values are read only when the structure keeps means.
+    a block.
     """
     position = load_i64(h + HULL_COUNT)
     if position >= load_i64(h + HULL_CAPACITY):
         return 1
     if load_i64(h + HULL_ORDER) != HULL_DISORDER:
-        if hull_append_ordered(h, keys, position, vals, value_stride, vdtype, scratch):
+        if hull_append_ordered(h, keys, position, scratch):
             return 0
         hull_leave_order(h, keys)
     x = load_f64(keys + 16 * position)
     y = load_f64(keys + 16 * position + 8)
     store_i64(h + HULL_COUNT, position + 1)
+    again = 0
+    if position > 0 and x == load_f64(keys + 16 * position - 16) and y == load_f64(keys + 16 * position - 8):
+        again = 1
+    store_i64(h + HULL_REPEAT_READY, again)
+    for kind in range(HULL_LINK_KINDS):
+        store_i64(h + HULL_REPEAT + 8 * kind, -1)
     newest_right = x > load_f64(h + HULL_EXTREME + 8)
     # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
     # build each callee once per constant.
@@ -101,13 +114,10 @@ def hull_append(h: int, keys: int, vals: int, value_stride: int, vdtype: int, sc
             store_f64(h + HULL_EXTREME + 8 * group, side)
             hull_group_start(h, group, position)
         elif side == extreme:
-            hull_group_add(h, group, HULL_LEFT + group, position, vals, value_stride, vdtype)
-    if load_i64(h + HULL_WITH_MEAN) != 0:
-        whole = HULL_WHOLE_GROUP
-        hull_group_add(h, whole, HULL_LEFT + whole, position, vals, value_stride, vdtype)
-    for half in range(2):
+            hull_group_add(h, group, HULL_LEFT + group, position)
+    for half in range(load_i64(h + HULL_HALF_FROM), load_i64(h + HULL_HALF_UPTO)):
         height = y if half == HULL_UPPER else -y
-        hull_insert(h, half, keys, x, height, position, newest_right, vals, value_stride, vdtype, scratch)
+        hull_insert(h, half, keys, x, height, position, newest_right, scratch)
     return 0
 
 
@@ -120,14 +130,10 @@ def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     parts = scratch + _HULL_TIES_PART
     if qy == 0.0:
         if qx == 0.0:
-            store_i64(scratch + _HULL_TIES_KIND, HULL_WHOLE)
-            if load_i64(h + HULL_WITH_MEAN) == 0:
-                # Nothing is kept about all keys.
-                store_i64(parts, ~0)
-                store_i64(parts + 8, ~(load_i64(h + HULL_COUNT) - 1))
-                return -2
-            store_i64(parts, HULL_WHOLE_GROUP)
-            return -1
+            # The first and the last of all, which a mean does not ask for.
+            store_i64(parts, ~0)
+            store_i64(parts + 8, ~(load_i64(h + HULL_COUNT) - 1))
+            return -2
         if load_i64(h + HULL_ORDER) == HULL_DISORDER:
             group = HULL_LEFT_GROUP if qx < 0.0 else HULL_RIGHT_GROUP
             store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
@@ -246,7 +252,8 @@ def hull_mean(
 
     Each result is the exact sum rounded once to a double, then divided by the count; a zero sum is +0.0.
     Without keys the row is zero and the count 0; a structure without means returns -1 and writes nothing.
-    O(log n + value width) while the tied sums fit two doubles, else also O(tied keys) for such a column.
+    O(log n + value width), amortised, while the tied sums fit two doubles, else also O(tied keys) for such a
+    column.
     """
     if load_i64(h + HULL_WITH_MEAN) == 0:
         return -1
@@ -255,13 +262,27 @@ def hull_mean(
         for column in range(width):
             store_f64(out + 8 * column, 0.0)
         return 0
-    only = _hull_ties(h, keys, qx, qy, scratch)
+    if qx == 0.0 and qy == 0.0:
+        whole = hull_group(h, HULL_WHOLE_GROUP)
+        store_i64(whole + HULL_GROUP_HEAD, 0)
+        store_i64(whole + HULL_GROUP_FIRST, 0)
+        store_i64(whole + HULL_GROUP_COUNT, load_i64(h + HULL_COUNT))
+        store_i64(scratch + _HULL_TIES_KIND, HULL_WHOLE)
+        store_i64(scratch + _HULL_TIES_PART, HULL_WHOLE_GROUP)
+        only = -1
+    else:
+        only = _hull_ties(h, keys, qx, qy, scratch)
     if only >= 0:
         for column in range(width):
             total = load_element(vals + only * value_stride + column * dtype_bytes(vdtype), vdtype)
             store_f64(out + 8 * column, 0.0 if total == 0.0 else total)  # not -0.0
         return 1
     parts = -only
+    kind = load_i64(scratch + _HULL_TIES_KIND)
+    for index in range(parts):
+        part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
+        if part >= 0:
+            hull_group_reach(h, part, kind, vals, value_stride, vdtype)
     count = _hull_ties_count(h, parts, scratch)
     for column in range(width):
         total, rest = _hull_ties_cached_sum(h, parts, column, vals, value_stride, vdtype, scratch)

@@ -3,7 +3,8 @@
 A group knows its first and last position. With means it also keeps its count, a linked list of its members
 and, per value column, the sum as two doubles (hi, lo) that add up to it exactly, hi being the sum rounded
 once; lo is NaN where two doubles do not suffice or a value is not finite, and then the sum is taken by
-walking the list. A group of one member stores no sums: its value row is the sum.
+walking the list. The sums are of the first members of the list, and are brought up to all of them when a
+query asks: lists only grow at their end. A group of one member stores no sums: its value row is the sum.
 """
 
 import math
@@ -11,22 +12,27 @@ import math
 from numba import njit
 
 from attnc_backends.numba.runtime.exact import two_sum
-from attnc_backends.numba.runtime.hull_layout import (
+from attnc_backends.numba.runtime.hull_header import (
     HULL_CAPACITY,
     HULL_GROUP_BYTES,
     HULL_GROUP_COUNT,
-    HULL_GROUP_FIRST,
-    HULL_GROUP_HEAD,
     HULL_GROUP_LAST,
-    HULL_GROUP_SUMS,
     HULL_GROUP_TAIL,
     HULL_GROUPS_AT,
+    HULL_LINKS_AT,
+    HULL_REPEAT,
+    HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_layout import (
+    HULL_GROUP_FIRST,
+    HULL_GROUP_HEAD,
+    HULL_GROUP_SUMMED,
+    HULL_GROUP_SUMS,
+    HULL_GROUP_UPTO,
     HULL_GROUPS_FREE,
     HULL_GROUPS_USED,
-    HULL_LINKS_AT,
     HULL_WHOLE,
     HULL_WIDTH,
-    HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.memory import (
     copy_bytes,
@@ -64,6 +70,7 @@ def hull_group_start(h: int, group: int, position: int) -> None:
         store_i64(g + HULL_GROUP_COUNT, 1)
         store_i64(g + HULL_GROUP_HEAD, position)
         store_i64(g + HULL_GROUP_TAIL, position)
+        store_i64(g + HULL_GROUP_SUMMED, 0)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -123,30 +130,55 @@ def hull_sum_join(a_hi: float, a_lo: float, b_hi: float, b_lo: float) -> tuple[f
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_group_add(
-    h: int, group: int, kind: int, position: int, vals: int, value_stride: int, vdtype: int
-) -> None:
-    """Add `position`, larger than every member. O(1), or O(value width) with means."""
+def hull_group_add(h: int, group: int, kind: int, position: int) -> None:
+    """Add `position`, larger than every member. O(1)."""
     out_of_line()
+    store_i64(h + HULL_REPEAT + 8 * kind, group)
     g = hull_group(h, group)
     store_i64(g + HULL_GROUP_LAST, position)
     if load_i64(h + HULL_WITH_MEAN) == 0:
         return
-    for column in range(load_i64(h + HULL_WIDTH)):
-        hi, lo = hull_group_sum(h, group, column, vals, value_stride, vdtype)
-        v, v_lo = hull_row_sum(position, column, vals, value_stride, vdtype)
-        s, tail = two_sum(hi, v)
-        if lo == 0.0 and tail == 0.0:
-            # As small integers do: the sum is a double. A value that is not finite makes the tail NaN.
-            hi = s
-        else:
-            hi, lo = hull_sum_join(hi, lo, v, v_lo)
-        store_f64(g + HULL_GROUP_SUMS + 16 * column, hi)
-        store_f64(g + HULL_GROUP_SUMS + 16 * column + 8, lo)
     store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + 1)
-    if kind != HULL_WHOLE:
-        store_i32(hull_link(h, kind, load_i64(g + HULL_GROUP_TAIL)), position)
-        store_i64(g + HULL_GROUP_TAIL, position)
+    store_i32(hull_link(h, kind, load_i64(g + HULL_GROUP_TAIL)), position)
+    store_i64(g + HULL_GROUP_TAIL, position)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_group_reach(h: int, group: int, kind: int, vals: int, value_stride: int, vdtype: int) -> None:
+    """Bring a group's sums up to its members. O(value width) for each that they do not hold yet."""
+    out_of_line()
+    g = hull_group(h, group)
+    count = load_i64(g + HULL_GROUP_COUNT)
+    summed = load_i64(g + HULL_GROUP_SUMMED)
+    if summed == count or count == 1:
+        return
+    width = load_i64(h + HULL_WIDTH)
+    position = load_i64(g + HULL_GROUP_UPTO)
+    if summed == 0:
+        position = load_i64(g + HULL_GROUP_HEAD)
+        for column in range(width):
+            hi, lo = hull_row_sum(position, column, vals, value_stride, vdtype)
+            store_f64(g + HULL_GROUP_SUMS + 16 * column, hi)
+            store_f64(g + HULL_GROUP_SUMS + 16 * column + 8, lo)
+        summed = 1
+    while summed < count:
+        position = hull_group_next(h, kind, position)
+        for column in range(width):
+            at = g + HULL_GROUP_SUMS + 16 * column
+            hi = load_f64(at)
+            lo = load_f64(at + 8)
+            v, v_lo = hull_row_sum(position, column, vals, value_stride, vdtype)
+            s, tail = two_sum(hi, v)
+            if lo == 0.0 and tail == 0.0:
+                # As small integers do: the sum is a double. A value that is not finite makes the tail NaN.
+                store_f64(at, s)
+            else:
+                hi, lo = hull_sum_join(hi, lo, v, v_lo)
+                store_f64(at, hi)
+                store_f64(at + 8, lo)
+        summed += 1
+    store_i64(g + HULL_GROUP_SUMMED, summed)
+    store_i64(g + HULL_GROUP_UPTO, position)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -164,20 +196,12 @@ def hull_group_copy(h: int, group: int) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_group_join(
-    h: int, group: int, other: int, kind: int, vals: int, value_stride: int, vdtype: int
-) -> None:
-    """Move the members of group `other` into `group` and drop it. O(1), or O(value width) with means."""
+def hull_group_join(h: int, group: int, other: int, kind: int) -> None:
+    """Move the members of group `other` into `group` and drop it. O(1)."""
     out_of_line()
     g = hull_group(h, group)
     o = hull_group(h, other)
     if load_i64(h + HULL_WITH_MEAN) != 0:
-        for column in range(load_i64(h + HULL_WIDTH)):
-            hi, lo = hull_group_sum(h, group, column, vals, value_stride, vdtype)
-            o_hi, o_lo = hull_group_sum(h, other, column, vals, value_stride, vdtype)
-            hi, lo = hull_sum_join(hi, lo, o_hi, o_lo)
-            store_f64(g + HULL_GROUP_SUMS + 16 * column, hi)
-            store_f64(g + HULL_GROUP_SUMS + 16 * column + 8, lo)
         store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + load_i64(o + HULL_GROUP_COUNT))
         store_i32(hull_link(h, kind, load_i64(g + HULL_GROUP_TAIL)), load_i64(o + HULL_GROUP_HEAD))
         store_i64(g + HULL_GROUP_TAIL, load_i64(o + HULL_GROUP_TAIL))

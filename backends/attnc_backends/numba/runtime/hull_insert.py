@@ -16,11 +16,11 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_group_new,
     hull_group_takes,
 )
+from attnc_backends.numba.runtime.hull_header import HULL_FAN
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_COUNT,
     HULL_CHUNK_LEAF,
     HULL_CHUNK_X,
-    HULL_FAN,
     HULL_HALF_BYTES,
     HULL_LEAF_GROUP,
     HULL_LEAF_POSITION,
@@ -63,19 +63,17 @@ from attnc_backends.numba.runtime.memory import (
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_join_vertex(
-    h: int, half: int, edge: int, group: int, position: int, vals: int, value_stride: int, vdtype: int
-) -> int:
+def _hull_join_vertex(h: int, half: int, edge: int, group: int, position: int) -> int:
     """Put a vertex, with its own group and first position, in edge group `edge` (-1: empty); the group."""
     out_of_line()
     if edge < 0:
         return group if group >= 0 else hull_group_new(h, position)
     if group < 0:
         if hull_group_takes(h, edge, position):
-            hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
+            hull_group_add(h, edge, half, position)
             return edge
         group = hull_group_new(h, position)
-    hull_group_join(h, edge, group, half, vals, value_stride, vdtype)
+    hull_group_join(h, edge, group, half)
     return edge
 
 
@@ -101,9 +99,6 @@ def _hull_insert_in_leaf(
     x: float,
     y: float,
     position: int,
-    vals: int,
-    value_stride: int,
-    vdtype: int,
     scratch: int,
 ) -> int:
     """hull_insert where one leaf is all it takes; -1, and nothing done, where it is not.
@@ -126,7 +121,7 @@ def _hull_insert_in_leaf(
             if group < 0:
                 group = hull_group_new(h, load_i32(leaf + HULL_LEAF_POSITION + 4 * left))
                 store_i32(at, group)
-            hull_group_add(h, group, half, position, vals, value_stride, vdtype)
+            hull_group_add(h, group, half, position)
             return 0
         if right < count:
             side = _hull_leaf_turn(leaf, left, x, y, scratch)
@@ -138,7 +133,7 @@ def _hull_insert_in_leaf(
                 if edge < 0:
                     store_i32(at, hull_group_new(h, position))
                 else:
-                    hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
+                    hull_group_add(h, edge, half, position)
                 return 0
     # Look how far the key covers before anything is changed.
     low = left
@@ -182,9 +177,6 @@ def _hull_insert_in_leaf(
                 load_i32(groups + 8 * low - 4),
                 load_i32(groups + 8 * low),
                 load_i32(leaf + HULL_LEAF_POSITION + 4 * low),
-                vals,
-                value_stride,
-                vdtype,
             )
         hull_group_drop(h, load_i32(groups + 8 * low + 4))
         store_i32(groups + 8 * at - 4, edge)
@@ -196,9 +188,6 @@ def _hull_insert_in_leaf(
             load_i32(groups + 8 * high + 4),
             load_i32(groups + 8 * high),
             load_i32(leaf + HULL_LEAF_POSITION + 4 * high),
-            vals,
-            value_stride,
-            vdtype,
         )
     if rest != at + 1:
         if rest < count:
@@ -238,9 +227,6 @@ def _hull_insert_across(
     y: float,
     position: int,
     newest_right: bool,
-    vals: int,
-    value_stride: int,
-    vdtype: int,
     scratch: int,
 ) -> None:
     """hull_insert in general, over leaves of any kind."""
@@ -261,7 +247,7 @@ def _hull_insert_across(
                     if group < 0:
                         group = hull_group_new(h, hull_position(h, half, left))
                         hull_set_own_group(h, half, keys, left, group)
-                    hull_group_add(h, group, half, position, vals, value_stride, vdtype)
+                    hull_group_add(h, group, half, position)
                     return
                 _hull_drop_vertex(h, half, left)
                 left = hull_place_before(h, half, left)
@@ -274,7 +260,7 @@ def _hull_insert_across(
                     if edge < 0:
                         hull_set_edge_group(h, half, keys, left, hull_group_new(h, position))
                     else:
-                        hull_group_add(h, edge, half, position, vals, value_stride, vdtype)
+                        hull_group_add(h, edge, half, position)
                     return
 
     # The key is a vertex. Walk left over the vertices that it covers; one on the line joins the new edge,
@@ -290,9 +276,7 @@ def _hull_insert_across(
         if side == 0:
             edge = hull_edge_group(h, half, before)
             group = hull_own_group(h, half, left)
-            edge = _hull_join_vertex(
-                h, half, edge, group, hull_position(h, half, left), vals, value_stride, vdtype
-            )
+            edge = _hull_join_vertex(h, half, edge, group, hull_position(h, half, left))
             hull_group_drop(h, hull_edge_group(h, half, left))
             left = before
             break
@@ -318,9 +302,7 @@ def _hull_insert_across(
         if side == 0:
             edge = hull_edge_group(h, half, right)
             group = hull_own_group(h, half, right)
-            edge = _hull_join_vertex(
-                h, half, edge, group, hull_position(h, half, right), vals, value_stride, vdtype
-            )
+            edge = _hull_join_vertex(h, half, edge, group, hull_position(h, half, right))
             right = after
             break
         _hull_drop_vertex(h, half, right)
@@ -337,9 +319,6 @@ def hull_insert(
     y: float,
     position: int,
     newest_right: bool,
-    vals: int,
-    value_stride: int,
-    vdtype: int,
     scratch: int,
 ) -> None:
     """Insert key (x, y), the newest, into a half. `scratch` is ACC_BYTES of memory.
@@ -390,14 +369,11 @@ def hull_insert(
             x,
             y,
             position,
-            vals,
-            value_stride,
-            vdtype,
             scratch,
         )
         if done >= 0:
             if done > 0:
                 hull_entry_refresh(h, half, keys, 0)
             return
-    _hull_insert_across(h, half, keys, x, y, position, newest_right, vals, value_stride, vdtype, scratch)
+    _hull_insert_across(h, half, keys, x, y, position, newest_right, scratch)
     hull_note_only(h, half)

@@ -15,6 +15,23 @@ import math
 
 from numba import njit
 
+from attnc_backends.numba.runtime.hull_header import (
+    HULL_CAPACITY,
+    HULL_COUNT,
+    HULL_FAN,
+    HULL_GROUP_BYTES,
+    HULL_GROUPS_AT,
+    HULL_LINK_KINDS,
+    HULL_LINKS_AT,
+    HULL_NEAR,
+    HULL_ORDER,
+    HULL_ORDER_LINE,
+    HULL_ORDER_RUN,
+    HULL_ORDER_STRICT,
+    HULL_REPEAT_READY,
+    HULL_TURN,
+    HULL_WITH_MEAN,
+)
 from attnc_backends.numba.runtime.memory import (
     copy_bytes,
     load_i64,
@@ -25,20 +42,12 @@ from attnc_backends.numba.runtime.memory import (
 # Positions, groups, chunks and leaves are int32 where they are stored in bulk.
 HULL_MAX_CAPACITY = (1 << 31) - 64
 
-# The two halves. The lower one stores its keys with y negated and is then an upper hull too. The numbers
-# double as the kinds of next-link, followed by those of the columns.
-HULL_UPPER = 0
-HULL_LOWER = 1
+# The kinds of next-link after those of the halves: the columns and all keys.
 HULL_LEFT = 2
 HULL_RIGHT = 3
 HULL_WHOLE = 4  # needs no links: its members are all positions
-HULL_LINK_KINDS = 4
 
-HULL_COUNT = 0
-HULL_CAPACITY = 8
 HULL_WIDTH = 16
-HULL_WITH_MEAN = 24
-HULL_GROUP_BYTES = 32
 HULL_EXTREME = 40  # two doubles, one per end column: the largest -x and the largest x
 HULL_GROUPS_USED = 56
 HULL_GROUPS_FREE = 64
@@ -48,8 +57,6 @@ HULL_CHUNKS_USED = 88
 HULL_CHUNKS_FREE = 96
 HULL_LEAVES_AT = 104
 HULL_CHUNKS_AT = 112
-HULL_GROUPS_AT = 120
-HULL_LINKS_AT = 128
 
 # The record of a half: where its top lies, how many chunks it has and may have. When the half is one leaf
 # with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
@@ -61,20 +68,20 @@ HULL_TOP_CAPACITY = HULL_HALF + 16
 HULL_ONLY = HULL_HALF + 24
 HULL_ONLY_COUNT = HULL_HALF + 32
 
-# While the keys are ordered (hull_ordered): how they turn, the last position before the line at their end,
-# and the group of those inside that line (-1: none).
-HULL_ORDER = HULL_HALF + 2 * HULL_HALF_BYTES
-HULL_ORDER_STRICT = HULL_ORDER + 8
-HULL_ORDER_RUN = HULL_ORDER + 16
-HULL_HEADER_BYTES = 256
+# While the keys are ordered (hull_order): how they turn, HULL_ORDER_STRICT, the group of those inside the
+# line at their end (-1: none), HULL_TURN and HULL_NEAR.
+HULL_ORDER_BYTES = 40
 
-HULL_DISORDER = 0
-HULL_ORDER_LINE = 1  # on one line so far
-HULL_ORDER_TURNS = 2  # plus the half that all keys are on
+# The halves that are kept: from the first of these up to, not including, the second.
+HULL_HALF_FROM = 256
+HULL_HALF_UPTO = 264
+HULL_HEADER_BYTES = 320
 
-HULL_FAN_SHIFT = 6
-HULL_FAN = 1 << HULL_FAN_SHIFT
-HULL_FAN_MASK = HULL_FAN - 1
+# What hull_init may be told beside the sizes: keep means; leave a half out, which then nobody may ask for.
+HULL_MEANS = 1
+HULL_NO_UPPER = 2
+HULL_NO_LOWER = 4
+
 
 # A leaf: columns of HULL_FAN entries. Per vertex its point, the first position there, the group of keys that
 # coincide with it (-1: none besides that position) and the group of keys strictly inside the edge to the
@@ -98,14 +105,13 @@ HULL_CHUNK_BYTES = 24 * HULL_FAN
 # count of leaves.
 HULL_TOP_ENTRY_BYTES = 24
 
-# A group: first and last position; with means also the count, the ends of the linked list and, per value
-# column, the sum as two doubles.
+# A group: first and last position; with means also the count, the ends of the linked list, how
+# many of its members are summed and up to which, and, per value column, the sum as two doubles.
 HULL_GROUP_FIRST = 0
-HULL_GROUP_LAST = 8
-HULL_GROUP_COUNT = 16
 HULL_GROUP_HEAD = 24
-HULL_GROUP_TAIL = 32
-HULL_GROUP_SUMS = 40
+HULL_GROUP_SUMMED = 40
+HULL_GROUP_UPTO = 48
+HULL_GROUP_SUMS = 56
 HULL_PLAIN_GROUP_BYTES = 16
 
 # The fixed groups, in the order of their kinds: group g holds lists of kind HULL_LEFT + g. Each is the set of
@@ -153,13 +159,13 @@ def _hull_group_capacity(capacity: int) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_group_bytes(dv: int, with_mean: int) -> int:
+def _hull_group_bytes(dv: int, flags: int) -> int:
     """Bytes of one group."""
-    return HULL_GROUP_SUMS + 16 * dv if with_mean != 0 else HULL_PLAIN_GROUP_BYTES
+    return HULL_GROUP_SUMS + 16 * dv if (flags & HULL_MEANS) != 0 else HULL_PLAIN_GROUP_BYTES
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_bytes(capacity: int, dv: int, with_mean: int) -> int:
+def hull_bytes(capacity: int, dv: int, flags: int) -> int:
     """Bytes of a region for `capacity` positions and values of width `dv`; -1 when capacity is out of range.
 
     Linear in capacity. Most of it stays untouched unless nearly every key becomes a hull vertex.
@@ -169,21 +175,21 @@ def hull_bytes(capacity: int, dv: int, with_mean: int) -> int:
     size = HULL_HEADER_BYTES + 2 * _hull_lines((_hull_half_chunks(capacity) + 8) * HULL_TOP_ENTRY_BYTES)
     size += 2 * _hull_half_chunks(capacity) * HULL_CHUNK_BYTES
     size += 2 * _hull_half_leaves(capacity) * HULL_LEAF_BYTES
-    size += _hull_lines(_hull_group_capacity(capacity) * _hull_group_bytes(dv, with_mean))
-    if with_mean != 0:
+    size += _hull_lines(_hull_group_capacity(capacity) * _hull_group_bytes(dv, flags))
+    if (flags & HULL_MEANS) != 0:
         size += 4 * HULL_LINK_KINDS * capacity
     return size
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_init(h: int, capacity: int, dv: int, with_mean: int) -> int:
-    """Make the hull_bytes(capacity, dv, with_mean) bytes at `h`, of any content, an empty structure.
+def hull_init(h: int, capacity: int, dv: int, flags: int) -> int:
+    """Make the hull_bytes(capacity, dv, flags) bytes at `h`, of any content, an empty structure.
 
     O(1). Returns 0, or 1 when the arguments are out of range.
     """
-    if hull_bytes(capacity, dv, with_mean) < 0:
+    if hull_bytes(capacity, dv, flags) < 0:
         return 1
-    group_bytes = _hull_group_bytes(dv, with_mean)
+    group_bytes = _hull_group_bytes(dv, flags)
     tops = _hull_half_chunks(capacity) + 8  # eight at a time are read
     chunks_at = HULL_HEADER_BYTES + 2 * _hull_lines(tops * HULL_TOP_ENTRY_BYTES)
     leaves_at = chunks_at + 2 * _hull_half_chunks(capacity) * HULL_CHUNK_BYTES
@@ -192,7 +198,7 @@ def hull_init(h: int, capacity: int, dv: int, with_mean: int) -> int:
     store_i64(h + HULL_COUNT, 0)
     store_i64(h + HULL_CAPACITY, capacity)
     store_i64(h + HULL_WIDTH, dv)
-    store_i64(h + HULL_WITH_MEAN, 1 if with_mean != 0 else 0)
+    store_i64(h + HULL_WITH_MEAN, flags & HULL_MEANS)
     store_i64(h + HULL_GROUP_BYTES, group_bytes)
     store_f64(h + HULL_EXTREME, -math.inf)
     store_f64(h + HULL_EXTREME + 8, -math.inf)
@@ -209,6 +215,14 @@ def hull_init(h: int, capacity: int, dv: int, with_mean: int) -> int:
     store_i64(h + HULL_ORDER, HULL_ORDER_LINE)
     store_i64(h + HULL_ORDER_STRICT, 0)
     store_i64(h + HULL_ORDER_RUN, -1)
+    store_f64(h + HULL_TURN, 0.0)
+    store_i64(h + HULL_REPEAT_READY, 0)
+    store_i64(h + HULL_NEAR, 1)
+    store_i64(h + HULL_HALF_FROM, 1 if (flags & HULL_NO_UPPER) != 0 else 0)
+    store_i64(h + HULL_HALF_UPTO, 1 if (flags & HULL_NO_LOWER) != 0 else 2)
+    if (flags & HULL_MEANS) != 0:
+        # The group of all keys takes them in when it is asked for.
+        store_i64(h + groups_at + HULL_WHOLE_GROUP * group_bytes + HULL_GROUP_SUMMED, 0)
     for half in range(2):
         at = h + half * HULL_HALF_BYTES
         store_i64(at + HULL_TOP_AT, HULL_HEADER_BYTES + half * _hull_lines(tops * HULL_TOP_ENTRY_BYTES))
@@ -228,12 +242,18 @@ def hull_move(src: int, dst: int, new_capacity: int) -> int:
     """
     count = load_i64(src + HULL_COUNT)
     with_mean = load_i64(src + HULL_WITH_MEAN)
-    if new_capacity < count or hull_init(dst, new_capacity, load_i64(src + HULL_WIDTH), with_mean) != 0:
+    flags = with_mean
+    if load_i64(src + HULL_HALF_FROM) > 0:
+        flags |= HULL_NO_UPPER
+    if load_i64(src + HULL_HALF_UPTO) < 2:
+        flags |= HULL_NO_LOWER
+    if new_capacity < count or hull_init(dst, new_capacity, load_i64(src + HULL_WIDTH), flags) != 0:
         return 1
     # Lists of used leaves, chunks and groups never outgrow the count, so they fit even a tight region.
     copy_bytes(dst + HULL_COUNT, src + HULL_COUNT, 8)
     copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, HULL_LEAVES_AT - HULL_EXTREME)
-    copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, 24)
+    copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, HULL_ORDER_BYTES)
+    copy_bytes(dst + HULL_REPEAT_READY, src + HULL_REPEAT_READY, 8 + 8 * HULL_LINK_KINDS)
     for half in range(2):
         src_half = src + half * HULL_HALF_BYTES
         dst_half = dst + half * HULL_HALF_BYTES

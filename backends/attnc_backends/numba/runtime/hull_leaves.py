@@ -7,6 +7,7 @@ spoils the places after it, not those before.
 
 from numba import njit
 
+from attnc_backends.numba.runtime.hull_header import HULL_FAN, HULL_FAN_MASK, HULL_FAN_SHIFT, HULL_LOWER
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_BYTES,
     HULL_CHUNK_COUNT,
@@ -16,9 +17,6 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNKS_AT,
     HULL_CHUNKS_FREE,
     HULL_CHUNKS_USED,
-    HULL_FAN,
-    HULL_FAN_MASK,
-    HULL_FAN_SHIFT,
     HULL_HALF_BYTES,
     HULL_LEAF_BYTES,
     HULL_LEAF_GROUP,
@@ -28,7 +26,6 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_LEAVES_AT,
     HULL_LEAVES_FREE,
     HULL_LEAVES_USED,
-    HULL_LOWER,
     HULL_ONLY,
     HULL_ONLY_COUNT,
     HULL_TOP_AT,

@@ -2,8 +2,9 @@
 
 Positions and counters do so, on parabolas and on lines. Then all keys up to the last bend are vertices of one
 half, in order of position, and are read where they lie; the other half is the chord from the first key to the
-last. An append is one turn test. The chunks of the half are kept (24 bytes in 64 keys), so when a key comes
-that breaks the order, the structure becomes a general one at once.
+last. An append is one turn test; most go through monotone_append, inlined in the program, and come here only
+where its filter fails and once in each chunk. The chunks of the half are kept (24 bytes in 64 keys), so when
+a key comes that breaks the order, the structure becomes a general one at once.
 """
 
 from numba import njit
@@ -16,23 +17,27 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_group_start,
     hull_link,
 )
-from attnc_backends.numba.runtime.hull_layout import (
+from attnc_backends.numba.runtime.hull_header import (
     HULL_COUNT,
     HULL_DISORDER,
-    HULL_EXTREME,
     HULL_FAN_MASK,
-    HULL_LEFT_GROUP,
     HULL_LOWER,
     HULL_ORDER,
     HULL_ORDER_LINE,
     HULL_ORDER_RUN,
     HULL_ORDER_STRICT,
     HULL_ORDER_TURNS,
-    HULL_RIGHT_GROUP,
+    HULL_TURN,
     HULL_UPPER,
-    HULL_WHOLE,
-    HULL_WHOLE_GROUP,
     HULL_WITH_MEAN,
+)
+from attnc_backends.numba.runtime.hull_layout import (
+    HULL_EXTREME,
+    HULL_HALF_FROM,
+    HULL_HALF_UPTO,
+    HULL_LEFT_GROUP,
+    HULL_RIGHT_GROUP,
+    HULL_WHOLE_GROUP,
 )
 from attnc_backends.numba.runtime.hull_leaves import (
     hull_note_only,
@@ -52,10 +57,14 @@ from attnc_backends.numba.runtime.memory import (
 )
 
 
+@njit(nogil=True, error_model="numpy")
+def _hull_keeps(h: int, half: int) -> bool:
+    """Whether a half is kept."""
+    return load_i64(h + HULL_HALF_FROM) <= half < load_i64(h + HULL_HALF_UPTO)
+
+
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def hull_append_ordered(
-    h: int, keys: int, position: int, vals: int, value_stride: int, vdtype: int, scratch: int
-) -> bool:
+def hull_append_ordered(h: int, keys: int, position: int, scratch: int) -> bool:
     """Append the newest key if the order holds; else change nothing. O(1), with means O(value width)."""
     order = load_i64(h + HULL_ORDER)
     here = keys + 16 * position
@@ -85,7 +94,7 @@ def hull_append_ordered(
                 elif load_i64(h + HULL_WITH_MEAN) != 0:
                     # The lower half has the same members and may need a list of its own.
                     store_i32(hull_link(h, HULL_LOWER, position - 2), position - 1)
-                hull_group_add(h, run, half, position - 1, vals, value_stride, vdtype)
+                hull_group_add(h, run, half, position - 1)
         elif run >= 0:
             return False
         else:
@@ -95,20 +104,20 @@ def hull_append_ordered(
             elif order != HULL_ORDER_TURNS + half:
                 return False
             store_i64(h + HULL_ORDER_STRICT, position - 1)
-            if (position & HULL_FAN_MASK) == 0:
+            if (position & HULL_FAN_MASK) == 0 and _hull_keeps(h, half):
                 hull_run_open(h, half, keys, position)
     elif position == 1:
         if not load_f64(here) > load_f64(here - 16):
             return False
     else:
-        for half in range(2):
+        for half in range(load_i64(h + HULL_HALF_FROM), load_i64(h + HULL_HALF_UPTO)):
             hull_run_open(h, half, keys, 0)
     store_i64(h + HULL_COUNT, position + 1)
-    if load_i64(h + HULL_WITH_MEAN) != 0:
-        if position == 0:
-            hull_group_start(h, HULL_WHOLE_GROUP, 0)
-        else:
-            hull_group_add(h, HULL_WHOLE_GROUP, HULL_WHOLE, position, vals, value_stride, vdtype)
+    turn = 0.0
+    order = load_i64(h + HULL_ORDER)
+    if order != HULL_ORDER_LINE and load_i64(h + HULL_ORDER_RUN) < 0:
+        turn = -1.0 if order == HULL_ORDER_TURNS + HULL_UPPER else 1.0
+    store_f64(h + HULL_TURN, turn)
     return True
 
 
@@ -122,11 +131,12 @@ def hull_leave_order(h: int, keys: int) -> None:
     last = load_i64(h + HULL_COUNT) - 1
     x = load_f64(keys + 16 * last)
     store_i64(h + HULL_ORDER, HULL_DISORDER)
+    store_f64(h + HULL_TURN, 0.0)
     store_f64(h + HULL_EXTREME + 8 * HULL_LEFT_GROUP, -load_f64(keys))
     store_f64(h + HULL_EXTREME + 8 * HULL_RIGHT_GROUP, x)
     for group in range(HULL_WHOLE_GROUP):
         hull_group_start(h, group, last if group == HULL_RIGHT_GROUP else 0)
-    for half in range(2):
+    for half in range(load_i64(h + HULL_HALF_FROM), load_i64(h + HULL_HALF_UPTO)):
         # The vertices are the positions up to `bend`, then the last one.
         bend = 0
         if order == HULL_ORDER_TURNS + half:

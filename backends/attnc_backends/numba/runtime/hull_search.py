@@ -8,12 +8,11 @@ the answer; where doubles mislead (overflow, cancellation) bisection on exact co
 from numba import njit
 
 from attnc_backends.numba.runtime.exact import compare_dot2
+from attnc_backends.numba.runtime.hull_header import HULL_FAN, HULL_FAN_SHIFT
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_COUNT,
     HULL_CHUNK_LEAF,
     HULL_CHUNK_SLOPE,
-    HULL_FAN,
-    HULL_FAN_SHIFT,
     HULL_HALF_BYTES,
     HULL_LEAF_GROUP,
     HULL_LEAF_POSITION,

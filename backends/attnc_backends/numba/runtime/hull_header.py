@@ -1,0 +1,45 @@
+"""The words of a hull region that code outside the hull library reads and writes itself.
+
+Of the header: how many keys there are, how many there is room for, whether means are kept; where groups and
+next-links lie, and how large a group is. While keys come in order (hull_order): in which order, the last
+position before the line at their end, the group of those inside that line (-1: none); the side to which every
+turn so far was strict, as a double, 1 for left, -1 for right, 0 where there is no such side; and the interior
+position at which the last answer stood, or next to which it did. While they do not: whether the two newest
+keys are equal, and then for each kind of next-link the group that took in the newest (-1: none).
+"""
+
+HULL_COUNT = 0
+HULL_CAPACITY = 8
+HULL_WITH_MEAN = 24
+HULL_GROUP_BYTES = 32
+HULL_GROUPS_AT = 120
+HULL_LINKS_AT = 128
+HULL_ORDER = 216
+HULL_ORDER_STRICT = 224
+HULL_ORDER_RUN = 232
+HULL_TURN = 240
+HULL_NEAR = 248
+HULL_REPEAT_READY = 272
+HULL_REPEAT = 280
+
+# The two halves. The lower one stores its keys with y negated and is then an upper hull too. The numbers
+# double as the kinds of next-link, followed by those of the columns.
+HULL_UPPER = 0
+HULL_LOWER = 1
+
+# Values of HULL_ORDER.
+HULL_DISORDER = 0
+HULL_ORDER_LINE = 1  # on one line so far
+HULL_ORDER_TURNS = 2  # plus the half that all keys are on
+
+# The kinds of next-link: of the halves and of the two end columns.
+HULL_LINK_KINDS = 4
+
+# Of a group: its last position; with means also its count and the end of its list.
+HULL_GROUP_LAST = 8
+HULL_GROUP_COUNT = 16
+HULL_GROUP_TAIL = 32
+
+HULL_FAN_SHIFT = 6
+HULL_FAN = 1 << HULL_FAN_SHIFT
+HULL_FAN_MASK = HULL_FAN - 1
