@@ -43,9 +43,10 @@ SECTIONS = (
     Section(
         "The hull against the textbook structure",
         "One append and one query per step. The textbook structure keeps two balanced trees of lines per "
-        "head, with breakpoints in long double (`benchmarks/textbook.cpp`). Goals: 15 times for keys in order, "
-        "3 times for other streams with more than 10,000 hull vertices, never slower elsewhere, 10 times for the "
-        "heads of a real model together; exact predicates at most 1.3 times naive doubles; 48 bytes per vertex.",
+        "head, with breakpoints in long double (`benchmarks/textbook.cpp`). Goals: 15 times for keys in "
+        "order, 3 times for other streams with more than 10,000 hull vertices, never slower elsewhere, 10 "
+        "times for the heads of a real model together; exact predicates at most 1.3 times naive doubles; "
+        "48 bytes per vertex.",
         "hull.py",
         ("--full", "--runs", "3", "--plot", str(DOCS / "images")),
         ("--sizes", "1000", "10000", "--runs", "3"),
@@ -66,15 +67,15 @@ SECTIONS = (
     ),
     Section(
         "The vector scan",
-        "One query over all keys. Goal: 85% of the read bandwidth of this machine, for keys beyond the cache.",
+        "One query over all keys. Goal: 85% of the read bandwidth of this machine, beyond the cache.",
         "scan.py",
         ("--counts", "1e5,1e6,1e7", "--widths", "2,3,4,8,16,64"),
         ("--counts", "1e5", "--widths", "2,8"),
     ),
     Section(
         "The tree",
-        "Against NumPy's brute force and the scan. The cost of a tree depends on the data and grows like a power "
-        "of the number of keys; goal: the planner's choice within 1.2 times of the better one.",
+        "Against NumPy's brute force and the scan. A tree's cost depends on the data and grows like a power of "
+        "the number of keys; goal: the planner's choice within 1.2 times of the better one.",
         "tree.py",
         ("--counts", "1e3,1e4,1e5,1e6", "--plot", str(DOCS / "images" / "tree.svg")),
         ("--counts", "1e3", "--queries", "256"),

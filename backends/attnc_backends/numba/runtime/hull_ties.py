@@ -16,7 +16,8 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_row_sum,
     hull_sum_join,
 )
-from attnc_backends.numba.runtime.hull_header import HULL_GROUP_COUNT, HULL_WIDTH
+from attnc_backends.numba.runtime.hull_header import HULL_GROUP_COUNT
+from attnc_backends.numba.runtime.hull_layout import HULL_WIDTH
 from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_f64
 
 # Where a tied set lies in scratch: see runtime/hull.py.
