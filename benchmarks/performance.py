@@ -74,7 +74,7 @@ SECTIONS = (
     ),
     Section(
         "The tree",
-        "Against NumPy's brute force and the scan. A tree's cost depends on the data and grows like a power of "
+        "Against NumPy's brute force and the scan. A tree costs what the data make it, a power of "
         "the number of keys; goal: the planner's choice within 1.2 times of the better one.",
         "tree.py",
         ("--counts", "1e3,1e4,1e5,1e6", "--plot", str(DOCS / "images" / "tree.svg")),
