@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.emit_hull_ranges import emit_ranged_hull, has_moving_start
+from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
+from attnc_backends.numba.emit_hull_ranges import documents_of, emit_ranged_hull, has_moving_start
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime.hull_header import HULL_COUNT
 from attnc_backends.numba.runtime.hull_layout import HULL_MEANS, HULL_NO_LOWER, HULL_NO_UPPER
@@ -24,6 +25,12 @@ from attnc_ir.ops import AttendStep, AttentionOp
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
 STEP_NOTE = "a query that is not finite is answered by the dense scan"
+
+
+def hull_notes(node: Node) -> tuple[str, ...]:
+    """What the plan has to say about rows that the hull does not answer."""
+    own = STEP_NOTE if node.cache is not None else NOTE
+    return (own, DOCUMENTS_NOTE) if documents_of(node.op) is not None else (own,)
 
 
 def emit_hull_rows(node: Node) -> list[str]:

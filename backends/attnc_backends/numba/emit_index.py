@@ -27,9 +27,9 @@ _NO_STRAYS = "a head with a key off the parabola, which is not expected, is answ
 _FINITE = "rows that meet a query or key that is not finite are answered by the dense scan"
 
 
-def index_notes(strategy: Index) -> tuple[str, ...]:
+def index_notes(node: Node) -> tuple[str, ...]:
     """What the plan should say of the node's code."""
-    return (_STRAYS if strategy.strays else _NO_STRAYS, _FINITE)
+    return (_STRAYS if _strategy(node.op).strays else _NO_STRAYS, _FINITE)
 
 
 def emit_index_rows(node: Node) -> list[str]:

@@ -16,8 +16,10 @@ from attnc_ir.attributes.strategy import Position
 from attnc_ir.types import MAX_DIM
 
 
-def position_notes(strategy: Position) -> tuple[str, ...]:
+def position_notes(node: Node) -> tuple[str, ...]:
     """What the plan has to say about where the proof ends."""
+    strategy = node.op.strategy
+    assert isinstance(strategy, Position)
     if strategy.bound >= MAX_DIM:
         return ()
     return (f"the proof holds below position {strategy.bound}; rows beyond are answered by the dense scan",)

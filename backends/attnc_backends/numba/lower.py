@@ -2,107 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from attnc_backends.numba.access import GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
-from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.emit_hull import NOTE, STEP_NOTE, emit_hull_rows, hull_structure
-from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
-from attnc_backends.numba.emit_hull_ranges import documents_of
-from attnc_backends.numba.emit_index import emit_index_rows, index_notes, index_structure
-from attnc_backends.numba.emit_position import emit_position_rows, position_notes
 from attnc_backends.numba.emit_promise import promise_lines
-from attnc_backends.numba.emit_running import (
-    EXTREMUM_NOTE,
-    UNIFORM_NOTE,
-    emit_running_rows,
-    running_structure,
-)
-from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
-from attnc_backends.numba.emit_scan import emit_scan_rows
-from attnc_backends.numba.emit_softmax import emit_softmax_rows
-from attnc_backends.numba.emit_sweep import NOTE as SWEEP_NOTE
-from attnc_backends.numba.emit_sweep import emit_sweep_rows
-from attnc_backends.numba.emit_tree import TREE_DENSE_NOTE, TREE_NOTE, emit_tree_rows, tree_structure
+from attnc_backends.numba.makers import making_of, notes_of, structure_of
 from attnc_backends.numba.node import BROKEN_PROMISE, NON_FINITE_KEY, OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
-from attnc_ir.attributes.strategy import (
-    Dense,
-    Extremum,
-    Hull,
-    Index,
-    Monotone,
-    Position,
-    Scan,
-    Strategy,
-    Sweep,
-    Tree,
-    Uniform,
-)
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
 from attnc_ir.promises import promised_for_cache
 from attnc_ir.types import DType
-
-Maker = Callable[[Node], list[str]]
-"""Writes the functions of one attention node: `rows(first, last, scratch)`, `blocks()` and `scratch()`, and
-helpers.
-"""
-
-UNSETTLED_NOTE = "rows whose near-ties doubles cannot order (a softcap or float expression with the bias) are settled by rational arithmetic"
-
-
-def dense_maker(node: Node) -> list[str]:
-    """The dense strategy."""
-    if node.op.normalizer.is_exact:
-        return emit_exact_rows(node)
-    return emit_softmax_rows(node)
-
-
-MAKERS: dict[type[Strategy], Maker] = {
-    Dense: dense_maker,
-    Hull: emit_hull_rows,
-    Uniform: emit_running_rows,
-    Extremum: emit_running_rows,
-    Position: emit_position_rows,
-    Scan: emit_scan_rows,
-    Tree: emit_tree_rows,
-    Index: emit_index_rows,
-    Sweep: emit_sweep_rows,
-    Monotone: emit_hull_rows,
-}
-"""Which function makes a strategy into code. `register_maker` adds to it."""
-
-Keeper = Callable[[AttendStep], Structure]
-"""Says what a cache keeps for a step of some strategy."""
-
-KEEPERS: dict[type[Strategy], Keeper] = {
-    Uniform: running_structure,
-    Extremum: running_structure,
-    Hull: hull_structure,
-    Tree: tree_structure,
-    Index: index_structure,
-    Monotone: hull_structure,
-}
-"""Strategies for which a cache keeps a structure. `register_maker` adds to it."""
-
-
-def register_maker(strategy: type[Strategy], maker: Maker, keeper: Keeper | None = None) -> None:
-    """Make `strategy` known to this backend; `keeper` names the structure that a step by it works with."""
-    MAKERS[strategy] = maker
-    if keeper is not None:
-        KEEPERS[strategy] = keeper
-
-
-def structure_of(op: AttendStep) -> Structure | None:
-    """The structure that a step works with, if its strategy keeps one."""
-    keeper = KEEPERS.get(type(op.strategy or Dense()))
-    return keeper(op) if keeper is not None else None
 
 
 @dataclass(frozen=True)
@@ -204,9 +118,9 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
             kept = structure_of(op) if isinstance(op, AttendStep) else None
             if plan is not None and kept is not None:
                 node = replace(node, structure=plan.number_of(kept))
-            program.functions += MAKERS[type(op.strategy or Dense())](node)
+            program.functions += making_of(node).maker(node)
             program.functions.append(_op_entry(context, number))
-            program.notes[op.output.name] = _notes(node)
+            program.notes[op.output.name] = notes_of(node)
             if node.may_be_unsettled:
                 unsettled.add(number)
         elif isinstance(op, Append):
@@ -218,31 +132,6 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
         layout.slot(constant_slot(constant))
     program.functions += _structure_commands(program)
     return program
-
-
-def _notes(node: Node) -> tuple[str, ...]:
-    notes = []
-    if isinstance(node.op.strategy, Hull | Monotone):
-        notes.append(STEP_NOTE if node.cache is not None else NOTE)
-        if documents_of(node.op) is not None:
-            notes.append(DOCUMENTS_NOTE)
-    if isinstance(node.op.strategy, Uniform):
-        notes.append(UNIFORM_NOTE)
-    if isinstance(node.op.strategy, Extremum):
-        notes.append(EXTREMUM_NOTE)
-    if isinstance(node.op.strategy, Position):
-        notes += position_notes(node.op.strategy)
-    if isinstance(node.op.strategy, Scan):
-        notes.append(SCAN_NOTE)
-    if isinstance(node.op.strategy, Tree):
-        notes += [TREE_NOTE, TREE_DENSE_NOTE]
-    if isinstance(node.op.strategy, Index):
-        notes += index_notes(node.op.strategy)
-    if isinstance(node.op.strategy, Sweep):
-        notes.append(SWEEP_NOTE)
-    if node.may_be_unsettled:
-        notes.append(UNSETTLED_NOTE)
-    return tuple(notes)
 
 
 def _cache_plans(graph: Graph) -> dict[str, CachePlan]:

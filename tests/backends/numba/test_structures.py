@@ -1,11 +1,14 @@
 """The region that a cache keeps for structures: told of every row, moved, copied, and built anew from rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import attnc
 from attnc_backends.numba import lower
 from attnc_backends.numba import state as state_module
+from attnc_backends.numba.makers import MAKINGS
 from attnc_backends.numba.structures import Structure
 from attnc_ir.attributes.strategy import Dense
 
@@ -47,7 +50,7 @@ def rows(start, stop):
 
 @pytest.mark.parametrize("reserved", [True, False])
 def test_a_structure_lives_as_its_cache_does(monkeypatch, tmp_path, reserved):
-    monkeypatch.setitem(lower.KEEPERS, Dense, lambda op: TALLY)
+    monkeypatch.setitem(MAKINGS, Dense, replace(MAKINGS[Dense], keeper=lambda op: TALLY))
     if not reserved:  # as where the system gives no more address space
         monkeypatch.setattr(state_module, "reserve", lambda size: None)
     program = attnc.compile(SPEC, strategy="dense")
