@@ -395,7 +395,8 @@ def show(line: Line) -> None:
     verdict = "met" if line.ratio >= line.target else "MISSED"
     print(
         f"({line.goal}) {line.family:28} {line.n:>9,} {line.ours:9.1f} {line.textbook:9.1f} "
-        f"{line.ratio:7.2f} >= {line.target:4.1f} {verdict:6} {line.vertices:>9,} {line.bytes_per_vertex:6.1f}",
+        f"{line.ratio:7.2f} >= {line.target:4.1f} {verdict:6} {line.vertices:>9,} "
+        f"{line.bytes_per_vertex:6.1f}",
         flush=True,
     )
 
