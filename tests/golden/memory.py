@@ -37,7 +37,7 @@ def g0_op0(frame, t, worker, workers, scratch):
         row = n
         at = cache0_x0 + head * cache0_x0_stride
         if not monotone_append(at, keys):
-            shared_hull_append(frame, at, keys, values, 24, 0, scratch)
+            shared_hull_append(frame, at, keys, scratch)
     store_i64(cache0_count, n + 1)
     return 0
 
@@ -383,7 +383,7 @@ def g0_cache0_x0_refill(frame, t, count, scratch):
         at = cache0_x0 + head * cache0_x0_stride
         for row in range(count):
             if not monotone_append(at, keys):
-                shared_hull_append(frame, at, keys, values, 24, 0, scratch)
+                shared_hull_append(frame, at, keys, scratch)
     return 0
 
 

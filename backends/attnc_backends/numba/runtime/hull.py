@@ -17,6 +17,7 @@ from attnc_backends.numba.runtime.exact import ACC_BYTES, acc_add, acc_clear, ac
 from attnc_backends.numba.runtime.hull_groups import (
     hull_group,
     hull_group_add,
+    hull_group_is_summed,
     hull_group_next,
     hull_group_reach,
     hull_group_start,
@@ -201,7 +202,11 @@ def _hull_ties_cached_sum(
             b_hi, b_lo = hull_group_sum(h, part, column, vals, value_stride, vdtype)
         else:
             b_hi, b_lo = hull_row_sum(~part, column, vals, value_stride, vdtype)
-        hi, lo = hull_sum_join(hi, lo, b_hi, b_lo)
+        if index == 0:
+            hi = b_hi
+            lo = b_lo
+        else:
+            hi, lo = hull_sum_join(hi, lo, b_hi, b_lo)
     return hi, lo
 
 
@@ -281,7 +286,7 @@ def hull_mean(
     kind = load_i64(scratch + _HULL_TIES_KIND)
     for index in range(parts):
         part = load_i64(scratch + _HULL_TIES_PART + 8 * index)
-        if part >= 0:
+        if part >= 0 and not hull_group_is_summed(h, part):
             hull_group_reach(h, part, kind, vals, value_stride, vdtype)
     count = _hull_ties_count(h, parts, scratch)
     for column in range(width):

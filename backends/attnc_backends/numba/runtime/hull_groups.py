@@ -144,14 +144,20 @@ def hull_group_add(h: int, group: int, kind: int, position: int) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
+def hull_group_is_summed(h: int, group: int) -> bool:
+    """Whether a group's sums are of all its members, or none are needed."""
+    g = hull_group(h, group)
+    count = load_i64(g + HULL_GROUP_COUNT)
+    return count == load_i64(g + HULL_GROUP_SUMMED) or count == 1
+
+
+@njit(nogil=True, error_model="numpy")
 def hull_group_reach(h: int, group: int, kind: int, vals: int, value_stride: int, vdtype: int) -> None:
     """Bring a group's sums up to its members. O(value width) for each that they do not hold yet."""
     out_of_line()
     g = hull_group(h, group)
     count = load_i64(g + HULL_GROUP_COUNT)
     summed = load_i64(g + HULL_GROUP_SUMMED)
-    if summed == count or count == 1:
-        return
     width = load_i64(h + HULL_WIDTH)
     position = load_i64(g + HULL_GROUP_UPTO)
     if summed == 0:
