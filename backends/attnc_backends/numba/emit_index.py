@@ -13,8 +13,8 @@ from dataclasses import replace
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.runtime.index import INDEX_FOUND_OPEN
 from attnc_backends.numba.runtime.index_table import (
-    INDEX_ASIDE,
     INDEX_CAPACITY,
     INDEX_FIRST,
     INDEX_LAST,
@@ -230,7 +230,7 @@ def _strays(f: Function, node: Node, region: _Region) -> None:
     aside = "shared_index_aside(frame, region, {})"
     hull = f"region + load_i64(region + {INDEX_SIZE})"
     f.line("order = -1")
-    with f.block(f"if load_i64(region + {INDEX_ASIDE}) > 0"):
+    with f.block(f"if best < 0 or load_i64(work + {INDEX_FOUND_OPEN}) > 0"):
         # The query's finds stay where they are; the hull works behind them.
         f.line(f"other = work + shared_index_scratch_bytes(frame)\nhull, strays = {hull}, {aside.format(0)}")
         which = "last" if tie is Tie.LAST else "first"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnc_backends.numba.runtime.index import (
+    INDEX_FOUND_OPEN,
     index_best,
     index_extend,
     index_mean,
@@ -104,7 +105,9 @@ def test_the_best_address_is_that_of_rational_arithmetic(data):
     keys = np.array([point(form, float(a)) for a in addresses])
     on = [draw(st.integers(0, 9)) > 0 for _ in addresses]
     for j, x in enumerate(on):
-        keys[j, draw(st.integers(0, 1))] += 0.0 if x else draw(st.sampled_from([0.125, -1e300]))
+        keys[j, draw(st.integers(0, 1))] += (
+            0.0 if x else draw(st.sampled_from([0.125, -0.75, -1.5, 1.5, -1e300, 1e300]))
+        )
     # A key that was moved may have come to rest on another address.
     on = [(x, y) in {point(form, float(a)) for a in _near(form, x)} for x, y in keys]
     values = np.array(draw(st.lists(numbers.filter(lambda v: abs(v) < 1e100), min_size=24, max_size=24)))
@@ -130,6 +133,8 @@ def test_the_best_address_is_that_of_rational_arithmetic(data):
             best = max(score(q, k) for k, x in zip(keys[:known], on[:known], strict=True) if x)
             sign = (score(q, key) > best) - (score(q, key) < best)
             assert index_versus(table.at, *q, number, table.scratch.ctypes.data) == sign
+            # Where a query need not look at them, none is as good.
+            assert sign < 0 or table.scratch[INDEX_FOUND_OPEN : INDEX_FOUND_OPEN + 8].any()
     assert (table.guard[-64:] == 0xA5).all()
 
 

@@ -40,6 +40,7 @@ from attnc_backends.numba.runtime.index_table import (
     INDEX_LIST_AT,
     INDEX_LOW,
     INDEX_MEAN,
+    INDEX_REACH,
     INDEX_ROWS_AT,
     INDEX_TIE,
     INDEX_WIDTH,
@@ -62,11 +63,12 @@ from attnc_backends.numba.runtime.memory import (
 
 _INDEX_LARGE = 2.0**500
 
-# What a query found, in scratch: the place of the best address, that of a second one that ties (or -1), and
-# what these addresses keep; then an accumulator.
-_FOUND_PLACE = 0
-_FOUND_KEPT = 16
-_FOUND_ACC = 32
+# What a query found, in scratch: whether a key set aside may be as good (else 0), the place of the best
+# address, that of a second one that ties (or -1), and what these addresses keep; then an accumulator.
+INDEX_FOUND_OPEN = 0
+_FOUND_PLACE = 8
+_FOUND_KEPT = 24
+_FOUND_ACC = 40
 
 
 @njit(nogil=True, error_model="numpy")
@@ -142,6 +144,26 @@ def _index_add(r: int, group: int, position: int, row: int, step: int, vdtype: i
 
 
 @njit(nogil=True, error_model="numpy")
+def _index_is_deep(r: int, x: float, y: float) -> bool:
+    """Whether a key lies inside the parabola, farther than |d2| from it along the second coordinate.
+
+    Let qy d2 < 0, and let t be the address at which x would be on the parabola. The score of (x, y) is at
+    least |qy d2| below that of t, which is none above the vertex; and an address whose distance from the
+    vertex is e < 1 is e^2 |qy d2| below the vertex. So this key cannot be as good as such an address.
+    """
+    d2 = load_f64(r + INDEX_FORM + 16)
+    d1 = load_f64(r + INDEX_FORM + 24)
+    d0 = load_f64(r + INDEX_FORM + 32)
+    t = (x - load_f64(r + INDEX_FORM + 8)) / load_f64(r + INDEX_FORM)
+    depth = (d2 * t + d1) * t + d0 - y
+    if d2 > 0.0:
+        depth = -depth
+    # Much more than rounding can be; a NaN is not deep.
+    margin = 2.0**-40 * (abs(d2 * t * t) + abs(d1 * t) + abs(d0) + abs(y))
+    return depth - margin >= abs(d2)
+
+
+@njit(nogil=True, error_model="numpy")
 def _index_set_aside(r: int, position: int, x: float, y: float, row: int, step: int, vdtype: int) -> None:
     """Note a key that is not on the parabola, with a copy of its value row where means are kept."""
     number = load_i64(r + INDEX_ASIDE)
@@ -149,6 +171,8 @@ def _index_set_aside(r: int, position: int, x: float, y: float, row: int, step: 
     store_i64(r + load_i64(r + INDEX_LIST_AT) + 8 * number, position)
     store_f64(r + load_i64(r + INDEX_KEYS_AT) + 16 * number, x)
     store_f64(r + load_i64(r + INDEX_KEYS_AT) + 16 * number + 8, y)
+    if not _index_is_deep(r, x, y):
+        store_i64(r + INDEX_REACH, load_i64(r + INDEX_REACH) + 1)
     if load_i64(r + INDEX_TIE) == INDEX_MEAN:
         size = dtype_bytes(vdtype)
         width = load_i64(r + INDEX_WIDTH)
@@ -273,6 +297,7 @@ def index_best(r: int, qx: float, qy: float, scratch: int) -> int:
     best = low
     second = -1
     kept = 0
+    contest = load_i64(r + INDEX_ASIDE)
     if qy == 0.0:
         if (qx > 0.0) == (c1 > 0.0):
             best = high
@@ -312,7 +337,9 @@ def index_best(r: int, qx: float, qy: float, scratch: int) -> int:
                 elif sign == 0:
                     second = best + 1
                 kept = index_kept(r, best)
-        if kept == 0:
+        if kept != 0:
+            contest = load_i64(r + INDEX_REACH)  # it is within three quarters of the vertex
+        else:
             guess = vertex + (bound + 1)
             near = low
             if guess >= high:
@@ -322,6 +349,7 @@ def index_best(r: int, qx: float, qy: float, scratch: int) -> int:
             best, second = _index_walk(r, qx, qy, near, scratch)
     if kept == 0:
         kept = index_kept(r, best)
+    store_i64(scratch + INDEX_FOUND_OPEN, contest)
     store_i64(scratch + _FOUND_PLACE, best)
     store_i64(scratch + _FOUND_PLACE + 8, second)
     store_i64(scratch + _FOUND_KEPT, kept)

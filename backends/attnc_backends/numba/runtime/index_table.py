@@ -45,6 +45,7 @@ INDEX_LINKS_AT = 152
 INDEX_SIZE = 160  # bytes of the region
 _INDEX_LEAF_PLACE = 168  # the leaf of the last write: its places without their last digit, and the node
 _INDEX_LEAF = 176
+INDEX_REACH = 184  # how many of the keys set aside may beat an address next to the vertex
 _INDEX_HEADER = 192
 
 # The trie: an address stands at place address + bound + 1, five digits of six bits. A node is its bitmap and
@@ -63,8 +64,11 @@ INDEX_GROUP_SUMS = 24
 
 @njit(nogil=True, error_model="numpy")
 def _index_node_capacity(capacity: int) -> int:
-    """The most nodes: a new address makes four at most, and there are only so many places."""
-    return min(4 * capacity, (1 << 22) + (1 << 17)) + 1
+    """The most nodes: on each level one for each key, but no more than there are places up to 2**27 + 1."""
+    nodes = 1
+    for shift in range(6, _INDEX_TOP + 1, 6):
+        nodes += min(capacity, (1 << (27 - shift)) + 1)
+    return nodes
 
 
 @njit(nogil=True, error_model="numpy")
@@ -124,6 +128,7 @@ def index_restart(r: int) -> None:
     """Forget what was read."""
     store_i64(r + INDEX_COUNT, 0)
     store_i64(r + INDEX_ASIDE, 0)
+    store_i64(r + INDEX_REACH, 0)
     store_i64(r + _INDEX_NODES, 1)
     store_i64(r + INDEX_GROUPS, 1)
     store_i64(r + INDEX_LOW, 1 << 40)
@@ -146,6 +151,7 @@ def index_move(source: int, r: int, capacity: int, row: int) -> None:
     copy_bytes(r, source, 16)
     copy_bytes(r + _INDEX_NODES, source + _INDEX_NODES, 16)
     copy_bytes(r + INDEX_LOW, source + INDEX_LOW, 16)
+    copy_bytes(r + INDEX_REACH, source + INDEX_REACH, 8)
     copy_bytes(r + _INDEX_HEADER, source + _INDEX_HEADER, load_i64(source + _INDEX_NODES) * _INDEX_NODE)
     aside = load_i64(source + INDEX_ASIDE)
     copy_bytes(r + load_i64(r + INDEX_LIST_AT), source + load_i64(source + INDEX_LIST_AT), 8 * aside)
