@@ -25,7 +25,9 @@ from attnc_ir.attributes.mask import (
     Window,
 )
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie, TopK
+from attnc_ir.attributes.promise import Integer, Monotone
 from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Uniform
+from attnc_ir.attributes.strategy import Index as IndexStrategy
 from attnc_ir.builder import GraphBuilder
 from attnc_ir.errors import AttncError
 from attnc_ir.expr import (
@@ -135,7 +137,18 @@ selecting: st.SearchStrategy[Normalizer] = st.one_of(
     st.builds(Hardmax, st.sampled_from([Tie.FIRST, Tie.LAST])),
     st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
 )
-strategies = st.sampled_from([None, Dense(), Hull(), Uniform(), Extremum(), Position(-3, 9, 1)])
+strategies = st.sampled_from(
+    [
+        None,
+        Dense(),
+        Hull(),
+        Uniform(),
+        Extremum(),
+        Position(-3, 9, 1),
+        IndexStrategy(1, 2.0, 0.5, -1.0, -0.0, 3.0, 99),
+    ]
+)
+promises = st.sampled_from([(Integer(),), (Integer(-3, 4), Monotone(0))])
 
 
 @st.composite
@@ -191,6 +204,7 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
         "bias": draw(biases(extra, normalizer.is_exact)),
         "empty": draw(st.sampled_from(empties)),
         "tolerance": draw(st.none() | positive),
+        "keys": draw(st.just(()) | promises),
         "strategy": draw(strategies),
     }
     if normalizer.is_exact and normalizer != Hardmax(Tie.MEAN):
@@ -200,6 +214,7 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
     stated: dict[str, st.SearchStrategy[Any]] = {
         "softcap": positive,
         "tolerance": positive,
+        "keys": promises,
         "strategy": st.sampled_from([Dense(), Hull(), Uniform(), Extremum()]),
         "sinks": st.just(extra.get("sinks")),
         "with_argmax": st.just(True),

@@ -133,6 +133,16 @@ def test_a_bad_append_leaves_the_state_alone(program, bad, said):
         program.step(state, **{name: x[0] for name, x in steps([0, 3]).items()})
 
 
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_large_numbers_are_integers(backend):
+    program = attnc.compile(STEP.format("integer").replace("f32", "f64"), backend=backend, strategy="dense")
+    state = program.state()
+    keys = np.array([[1e300, -(2.0**63)], [2.0**80, 5e15]])
+    program.extend(state, q=keys, k=keys, v=keys[:, :1])
+    with pytest.raises(attnc.PromiseError):
+        program.step(state, q=keys[0], k=np.array([5e-324, 0.0]), v=keys[0, :1])
+
+
 def test_a_state_of_other_rows_is_not_restored(program, tmp_path):
     free = attnc.compile(STEP.format("none"), backend="numpy")
     state = free.state()

@@ -129,7 +129,8 @@ def test_zero_follows_the_elements(line, zero):
         ("add %k, %i", (1, 7)),
         ("sub %i, %k", (-4, 2)),
         ("mul %k, %i", (0, 12)),
-        ("max %k, %i", (0, 4)),
+        ("max %k, %i", (1, 4)),
+        ("min %k, %i", (0, 3)),
         ("concat %k, %i", (0, 4)),
         ("convert %n {to = f64}", (-(2**63), 2**63)),  # rounded, and still an integer
         ("convert %n {to = i32}", (-(2**31), 2**31 - 1)),

@@ -61,6 +61,7 @@ def test_a_bias_that_is_linear_in_the_key_position_is_lifted(bias):
         (spec(d=2), "kept-wide-key"),
         (spec(more=", softcap = 2.0"), "kept-seen-score"),
         (spec(lse=", %l"), "kept-seen-score"),
+        (spec(more=", keys = integer"), "kept-promised-key"),
         (spec(more=", scale = 0.0"), "kept-seen-score"),
         (spec("alibi(%given)"), "kept-unknown-slope"),  # may be infinite, and then removes keys
         (spec("alibi(%bad)"), "kept-unknown-slope"),

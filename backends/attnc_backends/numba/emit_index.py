@@ -13,7 +13,14 @@ from dataclasses import replace
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
-from attnc_backends.numba.runtime.index import INDEX_ASIDE, INDEX_FIRST, INDEX_LAST, INDEX_MEAN, INDEX_SIZE
+from attnc_backends.numba.runtime.index import INDEX_FOUND_OPEN
+from attnc_backends.numba.runtime.index_table import (
+    INDEX_CAPACITY,
+    INDEX_FIRST,
+    INDEX_LAST,
+    INDEX_MEAN,
+    INDEX_SIZE,
+)
 from attnc_backends.numba.source import Function
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.normalizer import Hardmax, Tie
@@ -149,7 +156,7 @@ def _extend(node: Node) -> str:
         with f.block("if hi < load_i64(region)"):
             f.line(
                 f"shared_hull_init(frame, region + load_i64(region + {INDEX_SIZE}), "
-                f"load_i64(region + 16), {region.width}, {region.with_mean})"
+                f"load_i64(region + {INDEX_CAPACITY}), {region.width}, {region.with_mean})"
             )
     f.line(
         f"strays = shared_index_extend(frame, region, hi, {keys} + {axis} * {key_element}, {key_step}, "
@@ -220,7 +227,7 @@ def _strays(f: Function, node: Node, region: _Region) -> None:
     aside = "shared_index_aside(frame, region, {})"
     hull = f"region + load_i64(region + {INDEX_SIZE})"
     f.line("order = -1")
-    with f.block(f"if load_i64(region + {INDEX_ASIDE}) > 0"):
+    with f.block(f"if best < 0 or load_i64(work + {INDEX_FOUND_OPEN}) > 0"):
         # The query's finds stay where they are; the hull works behind them.
         f.line(f"other = work + shared_index_scratch_bytes(frame)\nhull, strays = {hull}, {aside.format(0)}")
         which = "last" if tie is Tie.LAST else "first"

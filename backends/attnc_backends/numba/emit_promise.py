@@ -32,7 +32,7 @@ def promise_lines(
             case Integer(low, high):
                 with f.block(f"for c in range({width})"):
                     f.line(f"x = {new('c')}")
-                    kept = "x == math.floor(x)"
+                    kept = "x == np.floor(x)"
                     if low is not None:
                         kept += f" and {float(low)!r} <= x <= {float(high or 0)!r}"
                     with f.block(f"if not ({kept})"):
@@ -43,7 +43,7 @@ def promise_lines(
             case Parabola():
                 f.line(f"x = 0.5 * {new('0')}")
                 with f.block(
-                    f"if not (abs(x) <= {float(PARABOLA_REACH)!r} and x == math.floor(x) and {new('1')} == -(x * x))"
+                    f"if not (abs(x) <= {float(PARABOLA_REACH)!r} and x == np.floor(x) and {new('1')} == -(x * x))"
                 ):
                     f.line(broken)
             case _:

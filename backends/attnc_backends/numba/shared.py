@@ -106,7 +106,7 @@ LIBRARIES = (
     ),
     Library(
         "index",
-        frozenset({"index"}),
+        frozenset({"index", "index_table"}),
         (
             Export("index_scratch_bytes", "", "i"),
             Export("index_bytes", "iiii", "i"),

@@ -25,6 +25,9 @@ from attnc_ir.ops import Add, Append, Attend, Broadcast, Concat, Constant, Conve
 from attnc_ir.types import DType, TensorType
 from attnc_ir.values import Value
 
+_LEAST = 1024
+"""Coefficients so long that even smaller addresses would be rounded are not worth following."""
+
 _SLANT = 2**20
 """How far the vertex may lie from address 0; beyond, guesses of the nearest address would be inaccurate."""
 
@@ -114,7 +117,7 @@ class _Forms:
         if span is None:
             return
         bound = min(PARABOLA_REACH, *(exact_below(p, DType.F64) - 1 for p in (linear, square)))
-        if bound < 1 or abs(square.linear) > _SLANT * abs(square.square):
+        if bound < _LEAST or abs(square.linear) > _SLANT * abs(square.square):
             return
         if not all(1 / _SCALE <= abs(c) <= _SCALE for c in (linear.linear, square.square)):
             return

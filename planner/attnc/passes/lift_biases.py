@@ -75,13 +75,13 @@ class LiftBiases(Pass):
         if slopes is None:
             context.count("kept-unknown-slope")
             return node
+        if all(slope == 0 for slope in slopes):
+            context.count("dropped-zero-slope")
+            return dataclasses.replace(node, bias=())
         if node.keys:
             # A promise speaks of the keys as they are; wider ones need not keep it.
             context.count("kept-promised-key")
             return node
-        if all(slope == 0 for slope in slopes):
-            context.count("dropped-zero-slope")
-            return dataclasses.replace(node, bias=())
         dtype = node.key_type.dtype
         keys = node.geometry.keys
         if 2 ** _EXACT_BITS[dtype] < (keys if isinstance(keys, int) else MAX_DIM) - 1:

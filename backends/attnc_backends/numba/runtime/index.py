@@ -9,10 +9,8 @@ If qy d2 < 0 it falls strictly with the distance of a from the vertex, so that t
 wins, and at most the two next to the vertex tie. If qy d2 > 0 the smallest or the largest address wins, if
 qy = 0 one of them by the sign of qx c1, and under a zero query all keys tie.
 
-Addresses are kept in a trie of nodes with 64 entries and a bitmap of those in use: a hit is one entry from
-node to node, and so is the next address below or above. Scores are compared exactly, on the coordinates that
-doubles hold without rounding. Keys that are not on the parabola are set aside, in order, for another
-structure.
+Scores are compared exactly, on the coordinates that doubles hold without rounding. Keys that are not on the
+parabola are set aside, in order, for another structure.
 
 A region reads keys and value rows where they lie, in order, and remembers how many it has read.
 """
@@ -21,13 +19,39 @@ import math
 
 from numba import njit
 
-from attnc_backends.numba.runtime.bits import leading_zeros, lowest_bit
 from attnc_backends.numba.runtime.exact import ACC_BYTES, acc_add, acc_clear, acc_round, compare_dot2, two_sum
 from attnc_backends.numba.runtime.hull_groups import hull_sum_join
+from attnc_backends.numba.runtime.index_table import (
+    INDEX_ASIDE,
+    INDEX_BOUND,
+    INDEX_COUNT,
+    INDEX_FIRST,
+    INDEX_FORM,
+    INDEX_GROUP_COUNT,
+    INDEX_GROUP_HEAD,
+    INDEX_GROUP_SUMS,
+    INDEX_GROUP_TAIL,
+    INDEX_GROUPS,
+    INDEX_GROUPS_AT,
+    INDEX_HIGH,
+    INDEX_KEYS_AT,
+    INDEX_LAST,
+    INDEX_LINKS_AT,
+    INDEX_LIST_AT,
+    INDEX_LOW,
+    INDEX_MEAN,
+    INDEX_REACH,
+    INDEX_ROWS_AT,
+    INDEX_TIE,
+    INDEX_WIDTH,
+    index_entry,
+    index_kept,
+    index_near,
+    index_restart,
+)
 from attnc_backends.numba.runtime.memory import (
     copy_bytes,
     dtype_bytes,
-    fill_zero,
     load_element,
     load_f64,
     load_i32,
@@ -37,50 +61,14 @@ from attnc_backends.numba.runtime.memory import (
     store_i64,
 )
 
-# What an address keeps of its writes: the first position, the last one, or the mean of their values.
-INDEX_FIRST = 0
-INDEX_LAST = 1
-INDEX_MEAN = 2
-
-INDEX_COUNT = 0  # keys read
-INDEX_ASIDE = 8  # of these, set aside
-_INDEX_CAPACITY = 16
-_INDEX_WIDTH = 24
-_INDEX_TIE = 32
-_INDEX_NODES = 40  # nodes in use; the first is the root
-_INDEX_GROUPS = 48  # groups in use; the first is of all keys
-_INDEX_BOUND = 56
-_INDEX_LOW = 64  # smallest and largest address, as places in the trie
-_INDEX_HIGH = 72
-_INDEX_FORM = 80  # c1, c0, d2, d1, d0
-_INDEX_LIST_AT = 120
-_INDEX_KEYS_AT = 128
-_INDEX_ROWS_AT = 136
-_INDEX_GROUPS_AT = 144
-_INDEX_LINKS_AT = 152
-INDEX_SIZE = 160  # bytes of the region
-_INDEX_HEADER = 192
-
 _INDEX_LARGE = 2.0**500
 
-# The trie: an address stands at place address + bound + 1, five digits of six bits. A node is its bitmap and
-# one int32 for each digit: the node below, or in a leaf what is kept (a position plus 1, or a group); 0 none.
-_INDEX_TOP = 24  # how far the root's digit is shifted
-_INDEX_NODE = 264
-_INDEX_ENTRIES = 8
-
-# A group: how many, the ends of a list through the links, and per value column a sum as two doubles, hi being
-# the sum rounded once; lo is NaN where two do not suffice, and then the list is walked.
-_INDEX_GROUP_COUNT = 0
-_INDEX_GROUP_HEAD = 8
-_INDEX_GROUP_TAIL = 16
-_INDEX_GROUP_SUMS = 24
-
-# What a query found, in scratch: the place of the best address, that of a second one that ties (or -1), and
-# what these addresses keep; then an accumulator.
-_FOUND_PLACE = 0
-_FOUND_KEPT = 16
-_FOUND_ACC = 32
+# What a query found, in scratch: whether a key set aside may be as good (else 0), the place of the best
+# address, that of a second one that ties (or -1), and what these addresses keep; then an accumulator.
+INDEX_FOUND_OPEN = 0
+_FOUND_PLACE = 8
+_FOUND_KEPT = 24
+_FOUND_ACC = 40
 
 
 @njit(nogil=True, error_model="numpy")
@@ -89,193 +77,22 @@ def index_scratch_bytes() -> int:
     return _FOUND_ACC + ACC_BYTES
 
 
-@njit(nogil=True, error_model="numpy")
-def _index_node_capacity(capacity: int) -> int:
-    """The most nodes: a new address makes four at most, and there are only so many places."""
-    return min(4 * capacity, (1 << 22) + (1 << 17)) + 1
-
-
-@njit(nogil=True, error_model="numpy")
-def _index_group_bytes(width: int, tie: int) -> int:
-    return _INDEX_GROUP_SUMS + 16 * width if tie == INDEX_MEAN else 0
-
-
-@njit(nogil=True, error_model="numpy")
-def index_bytes(capacity: int, width: int, row: int, tie: int) -> int:
-    """Bytes of a region for `capacity` keys with value rows of `width` elements, `row` bytes.
-
-    What is not used is not touched.
-    """
-    size = _INDEX_HEADER + _index_node_capacity(capacity) * _INDEX_NODE + 24 * capacity
-    if tie == INDEX_MEAN:
-        size += capacity * (row + 8) + (capacity + 1) * _index_group_bytes(width, tie)
-    return (size + 63) & -64
-
-
-@njit(nogil=True, error_model="numpy")
-def index_start(
-    r: int,
-    capacity: int,
-    width: int,
-    row: int,
-    tie: int,
-    c1: float,
-    c0: float,
-    d2: float,
-    d1: float,
-    d0: float,
-    bound: int,
-) -> None:
-    """A region that has read nothing, for the parabola (c1 a + c0, d2 a^2 + d1 a + d0), |a| <= bound."""
-    store_i64(r + _INDEX_CAPACITY, capacity)
-    store_i64(r + _INDEX_WIDTH, width)
-    store_i64(r + _INDEX_TIE, tie)
-    store_i64(r + _INDEX_BOUND, bound)
-    store_f64(r + _INDEX_FORM, c1)
-    store_f64(r + _INDEX_FORM + 8, c0)
-    store_f64(r + _INDEX_FORM + 16, d2)
-    store_f64(r + _INDEX_FORM + 24, d1)
-    store_f64(r + _INDEX_FORM + 32, d0)
-    at = _INDEX_HEADER + _index_node_capacity(capacity) * _INDEX_NODE
-    store_i64(r + _INDEX_LIST_AT, at)
-    store_i64(r + _INDEX_KEYS_AT, at + 8 * capacity)
-    at += 24 * capacity
-    store_i64(r + _INDEX_ROWS_AT, at)
-    store_i64(r + _INDEX_LINKS_AT, at + row * capacity)
-    store_i64(r + _INDEX_GROUPS_AT, at + (row + 8) * capacity)
-    store_i64(r + INDEX_SIZE, index_bytes(capacity, width, row, tie))
-    index_restart(r)
-
-
-@njit(nogil=True, error_model="numpy")
-def index_restart(r: int) -> None:
-    """Forget what was read."""
-    store_i64(r + INDEX_COUNT, 0)
-    store_i64(r + INDEX_ASIDE, 0)
-    store_i64(r + _INDEX_NODES, 1)
-    store_i64(r + _INDEX_GROUPS, 1)
-    store_i64(r + _INDEX_LOW, 1 << 40)
-    store_i64(r + _INDEX_HIGH, -1)
-    fill_zero(r + _INDEX_HEADER, _INDEX_NODE)
-    if load_i64(r + _INDEX_TIE) == INDEX_MEAN:
-        store_i64(r + load_i64(r + _INDEX_GROUPS_AT), 0)
-
-
-@njit(nogil=True, error_model="numpy")
-def index_move(source: int, r: int, capacity: int, row: int) -> None:
-    """Copy the region at `source` to `r`, which has room for `capacity` keys, no fewer than before."""
-    width = load_i64(source + _INDEX_WIDTH)
-    tie = load_i64(source + _INDEX_TIE)
-    form = source + _INDEX_FORM
-    c1, c0 = load_f64(form), load_f64(form + 8)
-    d2, d1, d0 = load_f64(form + 16), load_f64(form + 24), load_f64(form + 32)
-    index_start(r, capacity, width, row, tie, c1, c0, d2, d1, d0, load_i64(source + _INDEX_BOUND))
-    copy_bytes(r, source, 16)
-    copy_bytes(r + _INDEX_NODES, source + _INDEX_NODES, 16)
-    copy_bytes(r + _INDEX_LOW, source + _INDEX_LOW, 16)
-    copy_bytes(r + _INDEX_HEADER, source + _INDEX_HEADER, load_i64(source + _INDEX_NODES) * _INDEX_NODE)
-    aside = load_i64(source + INDEX_ASIDE)
-    copy_bytes(r + load_i64(r + _INDEX_LIST_AT), source + load_i64(source + _INDEX_LIST_AT), 8 * aside)
-    copy_bytes(r + load_i64(r + _INDEX_KEYS_AT), source + load_i64(source + _INDEX_KEYS_AT), 16 * aside)
-    if tie == INDEX_MEAN:
-        count = load_i64(source + INDEX_COUNT)
-        copy_bytes(r + load_i64(r + _INDEX_ROWS_AT), source + load_i64(source + _INDEX_ROWS_AT), row * aside)
-        copy_bytes(r + load_i64(r + _INDEX_LINKS_AT), source + load_i64(source + _INDEX_LINKS_AT), 8 * count)
-        groups = load_i64(source + _INDEX_GROUPS) * _index_group_bytes(width, tie)
-        copy_bytes(r + load_i64(r + _INDEX_GROUPS_AT), source + load_i64(source + _INDEX_GROUPS_AT), groups)
-
-
-# --- the trie -----------------------------------------------------------------------------------------------
-
-
-@njit(nogil=True, error_model="numpy")
-def _index_entry(r: int, place: int) -> int:
-    """Where the entry of a place is, nodes made on the way."""
-    node = r + _INDEX_HEADER
-    shift = _INDEX_TOP
-    while True:
-        digit = (place >> shift) & 63
-        entry = node + _INDEX_ENTRIES + 4 * digit
-        store_i64(node, load_i64(node) | (1 << digit))
-        if shift == 0:
-            return entry
-        below = load_i32(entry)
-        if below == 0:
-            below = load_i64(r + _INDEX_NODES)
-            store_i64(r + _INDEX_NODES, below + 1)
-            store_i32(entry, below)
-            fill_zero(r + _INDEX_HEADER + below * _INDEX_NODE, _INDEX_NODE)
-        node = r + _INDEX_HEADER + below * _INDEX_NODE
-        shift -= 6
-
-
-@njit(nogil=True, error_model="numpy")
-def _index_kept(r: int, place: int) -> int:
-    """What is kept for a place; 0 where nothing was written."""
-    found = 0
-    for level in range(5):
-        entry = r + _INDEX_HEADER + found * _INDEX_NODE + _INDEX_ENTRIES
-        found = load_i32(entry + 4 * ((place >> (_INDEX_TOP - 6 * level)) & 63))
-        if found == 0:
-            return 0
-    return found
-
-
-@njit(nogil=True, error_model="numpy")
-def _index_near(r: int, place: int, up: bool) -> int:
-    """The largest written place up to `place`, or with `up` the smallest one above it; -1 where there is
-    none.
-    """
-    node = r + _INDEX_HEADER
-    shift = _INDEX_TOP
-    turn = 0  # the deepest node on the way with entries on the wanted side, these, and its shift
-    aside = 0
-    turn_shift = 0
-    while True:
-        digit = (place >> shift) & 63
-        word = load_i64(node)
-        lower = (1 << digit) - 1
-        others = word & ~lower & ~(1 << digit) if up else word & lower
-        if others != 0:
-            turn = node
-            aside = others
-            turn_shift = shift
-        if ((word >> digit) & 1) == 0:
-            break
-        if shift == 0:
-            if not up:
-                return place
-            break
-        node = r + _INDEX_HEADER + load_i32(node + _INDEX_ENTRIES + 4 * digit) * _INDEX_NODE
-        shift -= 6
-    if turn == 0:
-        return -1
-    found = place >> (turn_shift + 6)
-    while True:
-        digit = lowest_bit(aside) if up else 63 - leading_zeros(aside)
-        found = (found << 6) | digit
-        if turn_shift == 0:
-            return found
-        turn = r + _INDEX_HEADER + load_i32(turn + _INDEX_ENTRIES + 4 * digit) * _INDEX_NODE
-        aside = load_i64(turn)
-        turn_shift -= 6
-
-
 # --- keys and values ----------------------------------------------------------------------------------------
 
 
 @njit(nogil=True, error_model="numpy")
 def _index_place(r: int, x: float, y: float) -> int:
     """The place of a key; -1 off the parabola."""
-    c1 = load_f64(r + _INDEX_FORM)
-    c0 = load_f64(r + _INDEX_FORM + 8)
-    bound = load_i64(r + _INDEX_BOUND)
+    c1 = load_f64(r + INDEX_FORM)
+    c0 = load_f64(r + INDEX_FORM + 8)
+    bound = load_i64(r + INDEX_BOUND)
     # For a key of the parabola every step here is exact.
-    a = math.floor((x - c0) / c1 + 0.5)
-    if not abs(a) <= bound:
+    near = (x - c0) / c1
+    if not abs(near) <= bound:
         return -1
-    square = (load_f64(r + _INDEX_FORM + 16) * a + load_f64(r + _INDEX_FORM + 24)) * a
-    if c1 * a + c0 != x or square + load_f64(r + _INDEX_FORM + 32) != y:
+    a = math.floor(near + 0.5)
+    square = (load_f64(r + INDEX_FORM + 16) * a + load_f64(r + INDEX_FORM + 24)) * a
+    if c1 * a + c0 != x or square + load_f64(r + INDEX_FORM + 32) != y:
         return -1
     return int(a) + bound + 1
 
@@ -283,26 +100,26 @@ def _index_place(r: int, x: float, y: float) -> int:
 @njit(nogil=True, error_model="numpy")
 def _index_key(r: int, place: int) -> tuple[float, float]:
     """The key at a place."""
-    a = float(place - load_i64(r + _INDEX_BOUND) - 1)
-    x = load_f64(r + _INDEX_FORM) * a + load_f64(r + _INDEX_FORM + 8)
-    y = (load_f64(r + _INDEX_FORM + 16) * a + load_f64(r + _INDEX_FORM + 24)) * a
-    return x, y + load_f64(r + _INDEX_FORM + 32)
+    a = float(place - load_i64(r + INDEX_BOUND) - 1)
+    x = load_f64(r + INDEX_FORM) * a + load_f64(r + INDEX_FORM + 8)
+    y = (load_f64(r + INDEX_FORM + 16) * a + load_f64(r + INDEX_FORM + 24)) * a
+    return x, y + load_f64(r + INDEX_FORM + 32)
 
 
 @njit(nogil=True, error_model="numpy")
 def _index_group(r: int, group: int) -> int:
     """Address of a group."""
-    size = _INDEX_GROUP_SUMS + 16 * load_i64(r + _INDEX_WIDTH)
-    return r + load_i64(r + _INDEX_GROUPS_AT) + group * size
+    size = INDEX_GROUP_SUMS + 16 * load_i64(r + INDEX_WIDTH)
+    return r + load_i64(r + INDEX_GROUPS_AT) + group * size
 
 
 @njit(nogil=True, error_model="numpy")
 def _index_add(r: int, group: int, position: int, row: int, step: int, vdtype: int) -> None:
     """Add the value row at address `row`, of the newest position, to a group."""
     g = _index_group(r, group)
-    count = load_i64(g + _INDEX_GROUP_COUNT)
-    for c in range(load_i64(r + _INDEX_WIDTH)):
-        at = g + _INDEX_GROUP_SUMS + 16 * c
+    count = load_i64(g + INDEX_GROUP_COUNT)
+    for c in range(load_i64(r + INDEX_WIDTH)):
+        at = g + INDEX_GROUP_SUMS + 16 * c
         hi = load_element(row + c * step, vdtype)
         lo = 0.0 if math.isfinite(hi) else math.nan
         if count > 0:
@@ -317,13 +134,33 @@ def _index_add(r: int, group: int, position: int, row: int, step: int, vdtype: i
                 hi, lo = hull_sum_join(old_hi, old_lo, hi, lo)
         store_f64(at, hi)
         store_f64(at + 8, lo)
-    links = r + load_i64(r + _INDEX_LINKS_AT)
+    links = r + load_i64(r + INDEX_LINKS_AT)
     if count == 0:
-        store_i64(g + _INDEX_GROUP_HEAD, position)
+        store_i64(g + INDEX_GROUP_HEAD, position)
     elif group > 0:  # all keys need no list
-        store_i64(links + 8 * load_i64(g + _INDEX_GROUP_TAIL), position)
-    store_i64(g + _INDEX_GROUP_TAIL, position)
-    store_i64(g + _INDEX_GROUP_COUNT, count + 1)
+        store_i64(links + 8 * load_i64(g + INDEX_GROUP_TAIL), position)
+    store_i64(g + INDEX_GROUP_TAIL, position)
+    store_i64(g + INDEX_GROUP_COUNT, count + 1)
+
+
+@njit(nogil=True, error_model="numpy")
+def _index_is_deep(r: int, x: float, y: float) -> bool:
+    """Whether a key lies inside the parabola, farther than |d2| from it along the second coordinate.
+
+    Let qy d2 < 0, and let t be the address at which x would be on the parabola. The score of (x, y) is at
+    least |qy d2| below that of t, which is none above the vertex; and an address whose distance from the
+    vertex is e < 1 is e^2 |qy d2| below the vertex. So this key cannot be as good as such an address.
+    """
+    d2 = load_f64(r + INDEX_FORM + 16)
+    d1 = load_f64(r + INDEX_FORM + 24)
+    d0 = load_f64(r + INDEX_FORM + 32)
+    t = (x - load_f64(r + INDEX_FORM + 8)) / load_f64(r + INDEX_FORM)
+    depth = (d2 * t + d1) * t + d0 - y
+    if d2 > 0.0:
+        depth = -depth
+    # Much more than rounding can be; a NaN is not deep.
+    margin = 2.0**-40 * (abs(d2 * t * t) + abs(d1 * t) + abs(d0) + abs(y))
+    return depth - margin >= abs(d2)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -331,13 +168,15 @@ def _index_set_aside(r: int, position: int, x: float, y: float, row: int, step: 
     """Note a key that is not on the parabola, with a copy of its value row where means are kept."""
     number = load_i64(r + INDEX_ASIDE)
     store_i64(r + INDEX_ASIDE, number + 1)
-    store_i64(r + load_i64(r + _INDEX_LIST_AT) + 8 * number, position)
-    store_f64(r + load_i64(r + _INDEX_KEYS_AT) + 16 * number, x)
-    store_f64(r + load_i64(r + _INDEX_KEYS_AT) + 16 * number + 8, y)
-    if load_i64(r + _INDEX_TIE) == INDEX_MEAN:
+    store_i64(r + load_i64(r + INDEX_LIST_AT) + 8 * number, position)
+    store_f64(r + load_i64(r + INDEX_KEYS_AT) + 16 * number, x)
+    store_f64(r + load_i64(r + INDEX_KEYS_AT) + 16 * number + 8, y)
+    if not _index_is_deep(r, x, y):
+        store_i64(r + INDEX_REACH, load_i64(r + INDEX_REACH) + 1)
+    if load_i64(r + INDEX_TIE) == INDEX_MEAN:
         size = dtype_bytes(vdtype)
-        width = load_i64(r + _INDEX_WIDTH)
-        copy = r + load_i64(r + _INDEX_ROWS_AT) + number * width * size
+        width = load_i64(r + INDEX_WIDTH)
+        copy = r + load_i64(r + INDEX_ROWS_AT) + number * width * size
         for c in range(width):
             copy_bytes(copy + c * size, row + c * step, size)
 
@@ -362,7 +201,7 @@ def index_extend(
     """
     if upto < load_i64(r + INDEX_COUNT):
         index_restart(r)
-    tie = load_i64(r + _INDEX_TIE)
+    tie = load_i64(r + INDEX_TIE)
     for position in range(load_i64(r + INDEX_COUNT), upto):
         at = keys + position * stride
         x = load_element(at, kdtype)
@@ -372,21 +211,21 @@ def index_extend(
         if place < 0:
             _index_set_aside(r, position, x, y, row, value_step, vdtype)
         else:
-            entry = _index_entry(r, place)
+            entry = index_entry(r, place)
             if tie == INDEX_LAST:
                 store_i32(entry, position + 1)
             elif load_i32(entry) == 0:
                 if tie == INDEX_FIRST:
                     store_i32(entry, position + 1)
                 else:
-                    group = load_i64(r + _INDEX_GROUPS)
-                    store_i64(r + _INDEX_GROUPS, group + 1)
+                    group = load_i64(r + INDEX_GROUPS)
+                    store_i64(r + INDEX_GROUPS, group + 1)
                     store_i32(entry, group)
-                    store_i64(_index_group(r, group) + _INDEX_GROUP_COUNT, 0)
+                    store_i64(_index_group(r, group) + INDEX_GROUP_COUNT, 0)
             if tie == INDEX_MEAN:
                 _index_add(r, load_i32(entry), position, row, value_step, vdtype)
-            store_i64(r + _INDEX_LOW, min(place, load_i64(r + _INDEX_LOW)))
-            store_i64(r + _INDEX_HIGH, max(place, load_i64(r + _INDEX_HIGH)))
+            store_i64(r + INDEX_LOW, min(place, load_i64(r + INDEX_LOW)))
+            store_i64(r + INDEX_HIGH, max(place, load_i64(r + INDEX_HIGH)))
         if tie == INDEX_MEAN:
             _index_add(r, 0, position, row, value_step, vdtype)
     store_i64(r + INDEX_COUNT, upto)
@@ -410,8 +249,8 @@ def _index_walk(r: int, qx: float, qy: float, guess: int, scratch: int) -> tuple
 
     `guess` is a place near the vertex, between the smallest and the largest one written.
     """
-    left = _index_near(r, guess, False)
-    right = _index_near(r, left, True)
+    left = index_near(r, guess, False)
+    right = index_near(r, left, True)
     while True:
         sign = -1
         if right >= 0:
@@ -419,7 +258,7 @@ def _index_walk(r: int, qx: float, qy: float, guess: int, scratch: int) -> tuple
         if sign == 0:
             return left, right
         if sign < 0:
-            before = _index_near(r, left - 1, False)
+            before = index_near(r, left - 1, False)
             if before < 0:
                 return left, -1
             sign = _index_rise(r, qx, qy, before, left, scratch)
@@ -430,7 +269,7 @@ def _index_walk(r: int, qx: float, qy: float, guess: int, scratch: int) -> tuple
             right = left
             left = before
         else:
-            after = _index_near(r, right, True)
+            after = index_near(r, right, True)
             if after < 0:
                 return right, -1
             sign = _index_rise(r, qx, qy, right, after, scratch)
@@ -449,15 +288,16 @@ def index_best(r: int, qx: float, qy: float, scratch: int) -> int:
     The first or last position of their writes, as the region was told (0 with means); -1 where no key is on
     the parabola. O(1).
     """
-    low = load_i64(r + _INDEX_LOW)
-    high = load_i64(r + _INDEX_HIGH)
+    low = load_i64(r + INDEX_LOW)
+    high = load_i64(r + INDEX_HIGH)
     if high < 0:
         return -1
-    c1 = load_f64(r + _INDEX_FORM)
-    d2 = load_f64(r + _INDEX_FORM + 16)
+    c1 = load_f64(r + INDEX_FORM)
+    d2 = load_f64(r + INDEX_FORM + 16)
     best = low
     second = -1
     kept = 0
+    contest = load_i64(r + INDEX_ASIDE)
     if qy == 0.0:
         if (qx > 0.0) == (c1 > 0.0):
             best = high
@@ -477,30 +317,45 @@ def index_best(r: int, qx: float, qy: float, scratch: int) -> int:
             scale = _INDEX_LARGE
         ux = qx * scale
         uy = qy * scale
-        vertex = (ux * c1 + uy * load_f64(r + _INDEX_FORM + 24)) / (-2.0 * (uy * d2))
-        bound = load_i64(r + _INDEX_BOUND)
-        nearest = math.floor(vertex + 0.5)
-        # The vertex is off by less than 2**-20 (coefficients see to it), so an address as near as this is
-        # nearer than any other.
-        if abs(nearest) <= bound and abs(vertex - nearest) < 0.25:
-            best = int(nearest) + bound + 1
-            kept = _index_kept(r, best)
-        if kept == 0:
-            guess = math.floor(vertex) + (bound + 1)
+        vertex = (ux * c1 + uy * load_f64(r + INDEX_FORM + 24)) / (-2.0 * (uy * d2))
+        bound = load_i64(r + INDEX_BOUND)
+        # The vertex is off by less than 2**-20 (coefficients see to it). So an address as near as a quarter
+        # is nearer than any other, and of two neighbours with the vertex well between them one is, or both.
+        if abs(vertex) < bound:
+            below = math.floor(vertex)
+            part = vertex - below
+            best = below + bound + 1
+            if part < 0.25:
+                kept = index_kept(r, best)
+            elif part > 0.75:
+                best += 1
+                kept = index_kept(r, best)
+            elif index_kept(r, best) != 0 and index_kept(r, best + 1) != 0:
+                sign = _index_rise(r, qx, qy, best, best + 1, scratch)
+                if sign > 0:
+                    best += 1
+                elif sign == 0:
+                    second = best + 1
+                kept = index_kept(r, best)
+        if kept != 0:
+            contest = load_i64(r + INDEX_REACH)  # it is within three quarters of the vertex
+        else:
+            guess = vertex + (bound + 1)
             near = low
             if guess >= high:
                 near = high
             elif guess > low:  # a NaN is not
-                near = int(guess)
+                near = math.floor(guess)
             best, second = _index_walk(r, qx, qy, near, scratch)
     if kept == 0:
-        kept = _index_kept(r, best)
+        kept = index_kept(r, best)
+    store_i64(scratch + INDEX_FOUND_OPEN, contest)
     store_i64(scratch + _FOUND_PLACE, best)
     store_i64(scratch + _FOUND_PLACE + 8, second)
     store_i64(scratch + _FOUND_KEPT, kept)
-    tie = load_i64(r + _INDEX_TIE)
+    tie = load_i64(r + INDEX_TIE)
     if second >= 0:
-        other = _index_kept(r, second)
+        other = index_kept(r, second)
         store_i64(scratch + _FOUND_KEPT + 8, other)
         kept = min(kept, other) if tie == INDEX_FIRST else max(kept, other)
     return 0 if tie == INDEX_MEAN else kept - 1
@@ -510,7 +365,7 @@ def index_best(r: int, qx: float, qy: float, scratch: int) -> int:
 def index_versus(r: int, qx: float, qy: float, number: int, scratch: int) -> int:
     """Sign of the score of key `number` of those set aside minus the best one that `index_best` found."""
     x, y = _index_key(r, load_i64(scratch + _FOUND_PLACE))
-    key = r + load_i64(r + _INDEX_KEYS_AT) + 16 * number
+    key = r + load_i64(r + INDEX_KEYS_AT) + 16 * number
     return compare_dot2(qx, qy, load_f64(key), load_f64(key + 8), x, y, scratch + _FOUND_ACC)
 
 
@@ -518,8 +373,8 @@ def index_versus(r: int, qx: float, qy: float, number: int, scratch: int) -> int
 def index_aside(r: int, what: int) -> int:
     """Where the keys set aside (0), their positions (1) and their value rows (2) are."""
     if what == 0:
-        return r + load_i64(r + _INDEX_KEYS_AT)
-    return r + load_i64(r + (_INDEX_LIST_AT if what == 1 else _INDEX_ROWS_AT))
+        return r + load_i64(r + INDEX_KEYS_AT)
+    return r + load_i64(r + (INDEX_LIST_AT if what == 1 else INDEX_ROWS_AT))
 
 
 @njit(nogil=True, error_model="numpy")
@@ -532,11 +387,11 @@ def _index_walked_sum(
     group = first
     while True:
         g = _index_group(r, group)
-        position = load_i64(g + _INDEX_GROUP_HEAD)
-        for member in range(load_i64(g + _INDEX_GROUP_COUNT)):
+        position = load_i64(g + INDEX_GROUP_HEAD)
+        for member in range(load_i64(g + INDEX_GROUP_COUNT)):
             if member > 0:
                 position = (
-                    position + 1 if group == 0 else load_i64(r + load_i64(r + _INDEX_LINKS_AT) + 8 * position)
+                    position + 1 if group == 0 else load_i64(r + load_i64(r + INDEX_LINKS_AT) + 8 * position)
                 )
             x = load_element(vals + position * stride + column, vdtype)
             if math.isfinite(x):
@@ -565,12 +420,12 @@ def index_mean(
         if load_i64(scratch + _FOUND_PLACE + 8) >= 0:
             second = load_i64(scratch + _FOUND_KEPT + 8)
     g = _index_group(r, first)
-    count = load_i64(g + _INDEX_GROUP_COUNT)
+    count = load_i64(g + INDEX_GROUP_COUNT)
     o = _index_group(r, second)
     if second > 0:
-        count += load_i64(o + _INDEX_GROUP_COUNT)
-    for c in range(load_i64(r + _INDEX_WIDTH)):
-        at = _INDEX_GROUP_SUMS + 16 * c
+        count += load_i64(o + INDEX_GROUP_COUNT)
+    for c in range(load_i64(r + INDEX_WIDTH)):
+        at = INDEX_GROUP_SUMS + 16 * c
         total = load_f64(g + at)
         rest = load_f64(g + at + 8)
         if second > 0:
