@@ -13,6 +13,12 @@ from dataclasses import replace
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull_ranges import emit_ranged_hull, has_moving_start
+from attnc_backends.numba.emit_hull_window import (
+    emit_windowed_hull,
+    is_windowed,
+    window_scratch,
+    window_structure,
+)
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime.hull_layout import HULL_COUNT
 from attnc_backends.numba.structures import Structure, slot_of
@@ -29,6 +35,8 @@ def emit_hull_rows(node: Node) -> list[str]:
     dense = emit_exact_rows(_dense(node))
     if has_moving_start(node.op):
         return [*dense, *emit_ranged_hull(node)]
+    if is_windowed(node.op):
+        return [*dense, *emit_windowed_hull(node), _blocks(node), _scratch(node)]
     own = [_answer(node), _step_rows(node)] if node.cache is not None else [_answer(node), _batch_rows(node)]
     return [*dense, *own, _blocks(node), _scratch(node)]
 
@@ -47,6 +55,8 @@ def hull_structure(op: AttendStep) -> Structure:
     """What the cache of a step keeps for it: a hull, with sums where the step wants means. Where the mask hides
     recent keys it is a hull of its own that runs behind the rows, and reads them when it is asked.
     """
+    if is_windowed(op):
+        return window_structure(op)
     if _is_delayed(op):
         own = _hull_kept(op, with_mean=int(_tie_of(op) is Tie.MEAN))
         return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
@@ -96,6 +106,9 @@ def _scratch(node: Node) -> str:
         doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles",
     )
     s = node.sizes(f)
+    if is_windowed(node.op):
+        f.line(f"return {_dense(node).call('scratch')} + {window_scratch(node, f)}")
+        return f.text()
     with_mean = int(_tie(node) is Tie.MEAN)
     f.line(f"size = {_dense(node).call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
     if node.cache is None:
