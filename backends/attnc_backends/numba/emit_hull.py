@@ -14,6 +14,12 @@ from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, 
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
 from attnc_backends.numba.emit_hull_ranges import documents_of, emit_ranged_hull, has_moving_start
+from attnc_backends.numba.emit_hull_window import (
+    emit_windowed_hull,
+    is_windowed,
+    window_scratch,
+    window_structure,
+)
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime.hull_header import HULL_COUNT
 from attnc_backends.numba.runtime.hull_layout import HULL_MEANS, HULL_NO_LOWER, HULL_NO_UPPER
@@ -38,6 +44,8 @@ def emit_hull_rows(node: Node) -> list[str]:
     dense = emit_exact_rows(_dense(node))
     if has_moving_start(node.op):
         return [*dense, *emit_ranged_hull(node)]
+    if is_windowed(node.op):
+        return [*dense, *emit_windowed_hull(node), _blocks(node), _scratch(node)]
     own = [_answer(node), _step_rows(node)] if node.cache is not None else [_answer(node), _batch_rows(node)]
     return [*dense, *own, _blocks(node), _scratch(node)]
 
@@ -56,6 +64,8 @@ def hull_structure(op: AttendStep) -> Structure:
     """What the cache of a step keeps for it: a hull, with sums where the step wants means. Where the mask hides
     recent keys it is a hull of its own that runs behind the rows, and reads them when it is asked.
     """
+    if is_windowed(op):
+        return window_structure(op)
     if _is_delayed(op):
         own = _hull_kept(op, _halves(op) | (HULL_MEANS if _tie_of(op) is Tie.MEAN else 0))
         return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
@@ -128,6 +138,9 @@ def _scratch(node: Node) -> str:
         doc="bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles",
     )
     s = node.sizes(f)
+    if is_windowed(node.op):
+        f.line(f"return {_dense(node).call('scratch')} + {window_scratch(node, f)}")
+        return f.text()
     f.line(f"size = {_dense(node).call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
     if node.cache is None:
         itemsize = node.op.value_type.dtype.itemsize

@@ -225,13 +225,10 @@ def _answer_mean(node: Node, f: Function) -> None:
         _compare(f)
         with f.block("if order < 0"):
             f.line("return 0  # the first piece has written the row")
-        with (
-            f.block("if order == 0"),
-            f.block(
-                f"if shared_hull_joined_mean(frame, {s.dv}, record + 16, sums, count + load_i64(record + 8), mean) != 0"
-            ),
-        ):
-            f.line("return -1")
+        with f.block("if order == 0"):
+            f.line(f"shared_hull_sums_add(frame, {s.dv}, sums, record + 16)\ncount += load_i64(record + 8)")
+            with f.block(f"if shared_hull_sums_mean(frame, {s.dv}, sums, count, mean) != 0"):
+                f.line("return -1")
     f.line(f"out = {out}")
     with f.block(f"for c in range({s.dv})"):
         f.line(store(dtype, f"out + c * {out_step}", "load_f64(mean + 8 * c)"))

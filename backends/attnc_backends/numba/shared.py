@@ -87,7 +87,11 @@ LIBRARIES = (
     Library(
         "hull_ties",
         frozenset({"hull_ties"}),
-        (Export("hull_tied_sums", "iiiiiiii"), Export("hull_joined_mean", "iiiii", "i")),
+        (
+            Export("hull_tied_sums", "iiiiiiii"),
+            Export("hull_sums_add", "iii"),
+            Export("hull_sums_mean", "iiii", "i"),
+        ),
     ),
     Library(
         "tree",

@@ -37,6 +37,13 @@ lower hull.
 """
 
 
+LONGEST_WINDOW = 1 << 20
+"""Keys of a window in a step."""
+
+_BLOCK = 64
+"""Keys of the smallest block that a window in a step is made of."""
+
+
 @register_strategy
 class HullJudge(Judge):
     """Cost terms: `build` (insertions), `search` (probes), `value` bytes, `keys` bytes, `call`; a step has
@@ -68,7 +75,7 @@ class HullJudge(Judge):
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
         rows, heads, queries = rows_of(node, sizes)
         # Under a window no hull holds more than the keys of two windows; half of those on average.
-        hulls, held = (2, visible_keys(node, queries, length)) if _moves(node) else (1, length)
+        hulls, held = (2, visible_keys(node, queries, length)) if ranges_move(node) else (1, length)
         probes = 1 + math.log2(held + 1)
         insertion = machine.insert + probes * machine.probe + _ORIENTATIONS * machine.compare
         value = sizes.width(node.geometry.value_width) * node.value_type.dtype.itemsize
@@ -77,6 +84,12 @@ class HullJudge(Judge):
             ("value", rows * value * machine.byte),
             ("call", overhead(node, machine)),
         ]
+        if isinstance(node, AttendStep) and (span := _span(node)) is not None:
+            # One hull on each level takes the key in; half of the levels are asked, and half a block's keys.
+            levels = max(1, min(span, length).bit_length() - 6)
+            asked = (1 + levels / 2) * probes * (machine.probe + machine.compare)
+            terms[0] = ("search", rows * (asked + _BLOCK / 2 * machine.compare))
+            insertion *= levels
         if isinstance(node, AttendStep):
             return Cost(
                 tuple(terms), (("insert", heads * insertion), *append_bytes(node, heads, machine, sizes))
@@ -93,8 +106,9 @@ def _mask_reasons(node: AttentionOp) -> tuple[str, ...]:
     smallest of upper ends, one for each and-ed term; `causal` and `window` have ends `i + constant`, `prefix`
     and `lengths` an end that is constant in a batch, so neither end of the range ever falls as `i` grows, and
     that is all that the two hulls of a run of rows need. Rows that `lengths` rules out see nothing. Documents
-    that lie side by side are ranges too; that they do is looked at when the code runs. In a step the range
-    must begin at key 0, and its end must not fall from step to step: a count that is a value could.
+    that lie side by side are ranges too; that they do is looked at when the code runs. In a step the end of
+    the range must not fall from one to the next, as a count that is a value could; windows are put together
+    from hulls of blocks.
     """
     mask = explicit(node)
     terms = mask.terms if isinstance(mask, And) else (mask,)
@@ -106,16 +120,21 @@ def _mask_reasons(node: AttentionOp) -> tuple[str, ...]:
         reasons.append("the mask does not give every row one range of keys")
     if sum(isinstance(t, Documents) for t in terms) > 1:
         reasons.append("the mask has documents of two kinds, and one of them gives the ranges")
-    if step and any(isinstance(t, Window) for t in terms):
-        reasons.append(
-            "the mask is a window, whose keys leave from step to step, and a hull in a cache only grows"
-        )
+    if step and (span := _span(node)) is not None and span > LONGEST_WINDOW:
+        reasons.append(f"the window has {span} keys, and a cache keeps hulls for {LONGEST_WINDOW} at most")
     if step and any(isinstance(t, Prefix) and not isinstance(t.count, int) for t in terms):
         reasons.append("the prefix may shrink from step to step, and a hull in a cache only grows")
     return tuple(reasons)
 
 
-def _moves(node: AttentionOp) -> bool:
+def _span(node: AttentionOp) -> int | None:
+    """The most keys that the windows of a mask allow, if it has windows."""
+    mask = node.mask
+    terms = mask.terms if isinstance(mask, And) else (mask,)
+    return min((t.left + t.right + 1 for t in terms if isinstance(t, Window)), default=None)
+
+
+def ranges_move(node: AttentionOp) -> bool:
     """Whether ranges may begin behind key 0, so that each key enters two hulls and each row asks both."""
     mask = node.mask
     return any(isinstance(t, Window | Documents) for t in (mask.terms if isinstance(mask, And) else (mask,)))

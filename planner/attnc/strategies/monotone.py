@@ -16,7 +16,7 @@ from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes
 from attnc.strategies.grounds import key_source
-from attnc.strategies.hull import HullJudge
+from attnc.strategies.hull import HullJudge, ranges_move
 from attnc_ir.attributes.strategy import Monotone, Strategy
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
 from attnc_ir.types import MAX_DIM
@@ -40,6 +40,8 @@ class MonotoneJudge(Judge):
 
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
         reasons = list(HullJudge().why_not(node, facts))
+        if ranges_move(node):
+            reasons.append("ranges of keys may begin behind the first, and keys in order are never let go")
         fact = _order(node, facts)
         if fact is None:
             reasons.append("keys are not known to increase strictly in one of their coordinates")

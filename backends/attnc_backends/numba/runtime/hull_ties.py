@@ -53,16 +53,24 @@ def hull_tied_sums(
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_joined_mean(width: int, one: int, other: int, count: int, out: int) -> int:
-    """Write the mean of `count` value rows whose column sums are the pairs at `one` plus those at `other`, as
-    doubles; 0, or 1 when some sum is not known exactly.
+def hull_sums_add(width: int, into: int, other: int) -> None:
+    """Add the pairs at `other` to those at `into`, by columns; lo becomes NaN where that is not exact."""
+    for column in range(width):
+        at = into + 16 * column
+        more = other + 16 * column
+        hi, lo = hull_sum_join(load_f64(at), load_f64(at + 8), load_f64(more), load_f64(more + 8))
+        store_f64(at, hi)
+        store_f64(at + 8, lo)
+
+
+@njit(nogil=True, error_model="numpy")
+def hull_sums_mean(width: int, sums: int, count: int, out: int) -> int:
+    """Write the mean of `count` value rows with these column sums, as doubles; 0, or 1 when some sum is not
+    known exactly.
     """
     for column in range(width):
-        at = 16 * column
-        hi, lo = hull_sum_join(
-            load_f64(one + at), load_f64(one + at + 8), load_f64(other + at), load_f64(other + at + 8)
-        )
-        if math.isnan(lo):
+        hi = load_f64(sums + 16 * column)
+        if math.isnan(load_f64(sums + 16 * column + 8)):
             return 1
         store_f64(out + 8 * column, hi / count if hi != 0.0 else 0.0)
     return 0
