@@ -3,7 +3,7 @@
 Keys that are near each other share a box, boxes share larger boxes, and a query looks into a box only if its
 farthest corner could hold the largest score. How many boxes that are depends on the keys, so the cost here is
 an estimate, measured with normally distributed keys, and it is not logarithmic: it grows like a power of the
-number of keys, from about `n**0.3` in width 3 to `n` in width 14.
+number of keys, from about `n**0.15` in width 3 over `n**0.35` in width 8 to `n` in width 15.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAF = 64
 _KNEE = 1000
 """From so many keys on the share of them that a query looks at changes with their number."""
 
-_WORST = 1.25
+_WORST = 1.75
 """A tree that has to look at every key costs so many scans, which have no boxes and read in order."""
 
 _SETUP = 48
@@ -94,12 +94,12 @@ def keys_looked_at(width: int, held: int, seen: float) -> float:
     later, in proportion.
 
     >>> [round(keys_looked_at(width, 1_000_000, 1e6)) for width in (3, 8, 12, 16)]
-    [2761, 32432, 221897, 1250000]
+    [422, 4561, 60796, 1750000]
     >>> round(keys_looked_at(3, 1_000_000, 1000.0))  # a window over keys that lie in no order
-    1250000
+    422167
     """
     if held == 0 or seen <= 0:
         return 0.0
-    saving = 0.9 - 0.063 * width
-    share: float = (0.3 + 0.025 * width) * (_KNEE / max(held, _KNEE)) ** saving
+    saving = 0.9 - 0.004 * width * width
+    share: float = (0.03 + 0.045 * width) * (_KNEE / max(held, _KNEE)) ** saving
     return held * min(_WORST, share * held / seen)
