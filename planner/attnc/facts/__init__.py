@@ -7,8 +7,11 @@ statement about one value; `Facts` holds at most one of each type for a value.
 from __future__ import annotations
 
 from attnc.facts.caches import transfer_caches
+from attnc.facts.columns import columns, transfer_columns
 from attnc.facts.elements import integer_range, transfer_elements
 from attnc.facts.kinds import (
+    Column,
+    ColumnsFact,
     ConstantFact,
     Fact,
     Facts,
@@ -44,11 +47,14 @@ def analyze(graph: Graph) -> Facts:
     for op in graph.ops:
         transfer_elements(op, facts)
         transfer_sequence(op, facts)
+        transfer_columns(op, facts)
     transfer_caches(graph, facts)
     return facts
 
 
 __all__ = [
+    "Column",
+    "ColumnsFact",
     "ConstantFact",
     "Fact",
     "Facts",
@@ -61,6 +67,7 @@ __all__ = [
     "SteadyFact",
     "ZeroFact",
     "analyze",
+    "columns",
     "integer_range",
     "steady",
 ]
