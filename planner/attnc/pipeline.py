@@ -27,7 +27,7 @@ from attnc_ir.kinds import suggest
 from attnc_ir.location import Location
 
 DEFAULT_PIPELINE = (
-    "infer,canonicalize,simplify-masks,simplify-scores,lift-biases,simplify-scores,"
+    "infer,canonicalize,simplify-masks,simplify-scores,narrow-keys,lift-biases,simplify-scores,"
     "canonicalize,cse,share-caches,canonicalize,cse,dce,select-strategy"
 )
 """What `attnc.compile` runs when it is given no pipeline.

@@ -7,8 +7,8 @@ import pytest
 from cli_support import EXAMPLES, MEMORY, TWICE, attnc
 
 PIPELINE = (
-    "infer,canonicalize,simplify-masks,simplify-scores,lift-biases,simplify-scores,canonicalize,cse,share-caches,"
-    "canonicalize,cse,dce,select-strategy{machine=flat}"
+    "infer,canonicalize,simplify-masks,simplify-scores,narrow-keys,lift-biases,simplify-scores,canonicalize,cse,"
+    "share-caches,canonicalize,cse,dce,select-strategy{machine=flat}"
 )
 
 

@@ -12,6 +12,7 @@ EXACT = [
     "infer",
     "canonicalize",
     "simplify-masks",
+    "narrow-keys",
     "lift-biases{max-width=3}",
     "cse",
     "dce",

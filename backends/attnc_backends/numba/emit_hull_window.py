@@ -121,7 +121,6 @@ def _advance(node: Node) -> str:
         "advance", "region", "keys", "values", "step", "lo", "hi", "own", doc="tell the hulls of new keys"
     )
     s = node.sizes(f)
-    code = DTYPE_CODES[node.op.value_type.dtype]
     mean = int(_tie(node.op) is Tie.MEAN)
     f.line(f"told, levels = load_i64(region), load_i64(region + 16)\ntop = {1 << SHIFT} << (levels - 1)")
     # Blocks must be whole from their first key on, so a fresh start begins where blocks of all sizes do.
@@ -132,7 +131,7 @@ def _advance(node: Node) -> str:
         f.line(f"hull = {node.call('hull_of', 'region', 'level', 'key')}")
         with f.block("if key == first"):
             f.line(f"shared_hull_init(frame, hull, span, {s.dv}, {mean})")
-        f.line(f"shared_hull_append(frame, hull, keys + 16 * first, own)")
+        f.line("shared_hull_append(frame, hull, keys + 16 * first, own)")
     f.line("store_i64(region, hi)\nreturn 0")
     return f.text()
 

@@ -7,8 +7,11 @@ statement about one value; `Facts` holds at most one of each type for a value.
 from __future__ import annotations
 
 from attnc.facts.caches import transfer_caches
+from attnc.facts.columns import columns, transfer_columns
 from attnc.facts.elements import integer_range, transfer_elements
 from attnc.facts.kinds import (
+    Column,
+    ColumnsFact,
     ConstantFact,
     Fact,
     Facts,
@@ -48,6 +51,7 @@ def analyze(graph: Graph) -> Facts:
     for op in graph.ops:
         transfer_elements(op, facts)
         transfer_sequence(op, facts)
+        transfer_columns(op, facts)
     transfer_parabolas(graph, facts)
     transfer_promises(graph, facts)
     transfer_caches(graph, facts)
@@ -55,6 +59,8 @@ def analyze(graph: Graph) -> Facts:
 
 
 __all__ = [
+    "Column",
+    "ColumnsFact",
     "ConstantFact",
     "Fact",
     "Facts",
@@ -69,6 +75,7 @@ __all__ = [
     "SteadyFact",
     "ZeroFact",
     "analyze",
+    "columns",
     "integer_range",
     "steady",
 ]

@@ -109,6 +109,30 @@ class ParabolaFact(Fact):
     proved: bool = False
 
 
+@dataclass(frozen=True)
+class Column:
+    """What is known of one element of every row. Columns of one `source` hold equal numbers, place by place,
+    where their signs agree, and opposite ones where not.
+    """
+
+    source: str
+    sign: int = 1
+    constant: float | None = None
+    """The finite number that stands in every row of every head."""
+    steady: bool = False
+    """Whether all rows along the sequence have the same number."""
+    finite: bool = False
+    integers: tuple[int, int] | None = None
+    """A range that holds all numbers, which are integers."""
+
+
+@dataclass(frozen=True)
+class ColumnsFact(Fact):
+    """What is known of each element of a row, one by one."""
+
+    columns: tuple[Column, ...] = ()
+
+
 F = TypeVar("F", bound=Fact)
 
 

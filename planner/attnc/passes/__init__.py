@@ -6,6 +6,7 @@ from attnc.passes.cse import CommonSubexpressions
 from attnc.passes.dce import DeadCode
 from attnc.passes.infer import Infer
 from attnc.passes.lift_biases import LiftBiases
+from attnc.passes.narrow_keys import NarrowKeys
 from attnc.passes.select_strategy import SelectStrategy
 from attnc.passes.share_caches import ShareCaches
 from attnc.passes.simplify_masks import SimplifyMasks
@@ -18,6 +19,7 @@ __all__ = [
     "DeadCode",
     "Infer",
     "LiftBiases",
+    "NarrowKeys",
     "Pass",
     "SelectStrategy",
     "ShareCaches",

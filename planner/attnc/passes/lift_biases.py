@@ -2,7 +2,7 @@
 
 `s = scale * (q . k) + c * j + e` orders the keys of a row as `scale * ((q, c / scale) . (k, j))` does: `e`
 does not depend on `j`, and hard-max looks at order only. A node of width 1 with ALiBi so becomes a node of
-width 2 without a bias, which a hull can serve.
+width 2 without a bias, which a hull can serve, and one of any width a node that can be scanned by vectors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from attnc.passes.rewrite import Rewriter
 from attnc_ir.attributes.bias import Alibi, ExprBias
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.graph import Graph
-from attnc_ir.ops import Attend, Broadcast, Concat, Constant, Iota
+from attnc_ir.ops import Attend, Broadcast, Concat, Constant, Convert, Iota
 from attnc_ir.types import MAX_DIM, DType, TensorType
 
 # Integers up to 2**bits are exact.
@@ -35,10 +35,10 @@ class LiftBiases(Pass):
     """Lift `alibi(%slopes)` and expressions `c * j + e(b, h, i)` of hard-max nodes into an extra key
     dimension.
 
-    Only where it is exact: `c / scale` and every `j` are elements of the key's type, and all of them are
-    finite numbers that the text states (an infinite slope would remove keys). Steps are not lifted, nor
-    nodes with a softcap or a log-sum-exp, which see more than the order. `max-width` is the largest width
-    to lift to: 2 by default, because the structures that profit, the hulls, are two-dimensional.
+    Only where it is exact: `c / scale` and every `j` are elements of the key's type, or else of f64, to which
+    query and key are then widened, and all of them are finite numbers that the text states (an infinite
+    slope would remove keys). Steps are not lifted, nor nodes with a softcap or a log-sum-exp, which see more
+    than the order. `max-width` is the largest width to lift to.
 
     >>> from attnc.passes.rewrite import run_on_text
     >>> text = '''graph @g(%q: f64[N x 1], %k: f64[N x 1], %v: f64[N x 4]) {
@@ -51,7 +51,7 @@ class LiftBiases(Pass):
     """
 
     name: ClassVar[str] = "lift-biases"
-    max_width: int = option(IntOption(1, MAX_DIM), 2)
+    max_width: int = option(IntOption(1, MAX_DIM), 128)
 
     def run(self, graph: Graph, context: Context) -> Graph:
         facts = analyze(graph)
@@ -82,19 +82,28 @@ class LiftBiases(Pass):
             # A promise speaks of the keys as they are; wider ones need not keep it.
             context.count("kept-promised-key")
             return node
-        dtype = node.key_type.dtype
+        own = node.key_type.dtype
         keys = node.geometry.keys
-        if 2 ** _EXACT_BITS[dtype] < (keys if isinstance(keys, int) else MAX_DIM) - 1:
-            context.count("kept-inexact-position")
-            return node
-        scaled = [representable(slope / Fraction(node.scale), dtype) for slope in slopes]
-        exact = [value for value in scaled if value is not None]
-        if len(exact) < len(scaled):
-            context.count("kept-inexact-scale")
-            return node
-        context.count("lifted-bias")
-        context.note(rewriter.graph, node, f"the bias became dimension {width + 1} of query and key")
-        return _widened(node, exact, rewriter)
+        last = (keys if isinstance(keys, int) else MAX_DIM) - 1
+        word = ""
+        for dtype in dict.fromkeys((own, DType.F64)):
+            if 2 ** _EXACT_BITS[dtype] < last:
+                word = word or "kept-inexact-position"
+                continue
+            scaled = [representable(slope / Fraction(node.scale), dtype) for slope in slopes]
+            exact = [value for value in scaled if value is not None]
+            if len(exact) < len(scaled):
+                word = "kept-inexact-scale"
+                continue
+            context.count("lifted-bias")
+            said = f"the bias became dimension {width + 1} of query and key"
+            if dtype is not own:
+                context.count("widened-key")
+                said += f", which were widened to {dtype} to hold it exactly"
+            context.note(rewriter.graph, node, said)
+            return _widened(node, exact, dtype, rewriter)
+        context.count(word)
+        return node
 
 
 def _slopes(node: Attend, facts: Facts) -> list[Fraction] | None:
@@ -125,10 +134,10 @@ def _slopes(node: Attend, facts: Facts) -> list[Fraction] | None:
     return total
 
 
-def _widened(node: Attend, slopes: list[float], rewriter: Rewriter) -> Attend:
-    """The node over `(q, slope)` and `(k, j)`, without its bias."""
+def _widened(node: Attend, slopes: list[float], dtype: DType, rewriter: Rewriter) -> Attend:
+    """The node over `(q, slope)` and `(k, j)` in type `dtype`, without its bias."""
     query, key = node.query.tensor, node.key.tensor
-    rank, dtype = query.rank, key.dtype
+    rank = query.rank
     heads = (len(slopes), 1, 1) if len(slopes) > 1 else (1,) * min(rank, 3)
     place = node.location
     factor = rewriter.insert(
@@ -144,10 +153,16 @@ def _widened(node: Attend, slopes: list[float], rewriter: Rewriter) -> Attend:
     indices = rewriter.insert(
         Broadcast(x=index, shape=(*key.shape[:-1], 1), location=place), f"{node.output.name}_indices"
     )
+    queries, stored_keys = (
+        value
+        if value.tensor.dtype is dtype
+        else rewriter.insert(Convert(x=value, to=dtype, location=place), f"{value.name}_{dtype}")
+        for value in (node.query, node.key)
+    )
     wide_query = rewriter.insert(
-        Concat(parts=(node.query, column), axis=-1, location=place), f"{node.query.name}_lifted"
+        Concat(parts=(queries, column), axis=-1, location=place), f"{node.query.name}_lifted"
     )
     wide_key = rewriter.insert(
-        Concat(parts=(node.key, indices), axis=-1, location=place), f"{node.key.name}_lifted"
+        Concat(parts=(stored_keys, indices), axis=-1, location=place), f"{node.key.name}_lifted"
     )
     return dataclasses.replace(node, query=wide_query, key=wide_key, bias=())
