@@ -219,7 +219,12 @@ class Mode(Node):
 
 
 def _finished(lines, node, attributes, nodes):
-    outputs = [f"%o{number}" for number in range(nodes)]
+    """The graph's text; where one key wins, its position is a result, too."""
+    if "hardmax(mean)" in attributes:
+        outputs = [f"%o{number}" for number in range(nodes)]
+    else:
+        outputs = [f"%o{number}, %at{number}" for number in range(nodes)]
+        attributes += ", with_argmax = true"
     lines += [f"  {output} = {node} {{{attributes}}}" for output in outputs]
     return "\n".join([*lines, f"  return {', '.join(outputs)}", "}"]) + "\n"
 

@@ -41,8 +41,11 @@ def tied(queries, keys, allowed, sign):
 
 
 def answers(ties, values, tie):
-    """`[N x Dv]` output rows in the type of `values`; zeros where nothing ties."""
+    """`[N x Dv]` output rows in the type of `values`, zeros where nothing ties; and for each the position of
+    the winner, -1 where there is none or ties are shared.
+    """
     out = np.zeros((len(ties), values.shape[1]), values.dtype)
+    positions = np.full(len(ties), -1)
     for row, among in enumerate(ties):
         places = np.flatnonzero(among)
         if len(places) == 0:
@@ -50,8 +53,9 @@ def answers(ties, values, tie):
         if tie == "mean":
             out[row] = [exact_sum(column) / len(places) for column in values[places].T.tolist()]
         else:
-            out[row] = values[places[0 if tie == "first" else -1]]
-    return out
+            positions[row] = places[0 if tie == "first" else -1]
+            out[row] = values[positions[row]]
+    return out, positions
 
 
 def exact_sum(numbers):

@@ -35,33 +35,38 @@ class Difference(Exception):
 
 
 def check(mode, what, arrays, got, wanted):
-    """Bit for bit."""
-    if got.tobytes() != np.ascontiguousarray(wanted).tobytes():
-        raise Difference(mode, what, arrays, got, wanted)
+    """Rows, and positions where there are some, bit for bit."""
+    for found, expected in zip(got, wanted, strict=True):
+        if found is not None and found.tobytes() != np.ascontiguousarray(expected).tobytes():
+            raise Difference(mode, what, arrays, found, expected)
 
 
-def outputs(results):
-    """Results as a tuple."""
-    return results if isinstance(results, tuple) else (results,)
+def outputs(mode, results):
+    """Rows, and positions or None, of each node."""
+    results = results if isinstance(results, tuple) else (results,)
+    if mode.tie == "mean":
+        return [(rows, None) for rows in results]
+    return list(zip(results[::2], results[1::2], strict=True))
 
 
 def batch(mode, rng):
     """One call of a batch mode; how many cases it had."""
     problem = mode.problem(rng)
     arrays, queries, keys, values = problem.arrays, problem.queries, problem.keys, problem.values
-    wanted = np.zeros((*queries.shape[:-1], 2))
+    wanted = np.zeros((*queries.shape[:-1], 2)), np.zeros(queries.shape[:-1], np.int64)
     group = queries.shape[1] // keys.shape[1]
     for at in np.ndindex(queries.shape[:2]):
         source = at[0], at[1] // group
         seen = allowed(mode.mask, arrays, at[0], queries.shape[2], keys.shape[2])
         ties = tied(queries[at], keys[source], seen, SCALES[mode.scale])
-        wanted[at] = answers(ties, values[source], mode.tie)
-    for strategy, got in zip(mode.strategies, outputs(mode.program.run("g", arrays)), strict=True):
+        wanted[0][at], wanted[1][at] = answers(ties, values[source], mode.tie)
+    for strategy, got in zip(mode.strategies, outputs(mode, mode.program.run("g", arrays)), strict=True):
         check(mode, strategy, arrays, got, wanted)
     if isinstance(mode, Derived):
-        check(mode, "the planned graph", arrays, mode.planned.run("g", arrays), wanted)
+        (got,) = outputs(mode, mode.planned.run("g", arrays))
+        check(mode, "the planned graph", arrays, got, wanted)
     if rng.random() < REFERENCE_SHARE:
-        for got in outputs(attnc.reference(mode.module, "g", **arrays)):
+        for got in outputs(mode, attnc.reference(mode.module, "g", **arrays)):
             check(mode, "the reference interpreter", arrays, got, wanted)
     return queries[..., 0].size
 
@@ -104,10 +109,13 @@ def life(mode, rng):
                 }
                 before = len(keys)
                 keys, rows = np.concatenate([keys, fresh]), np.concatenate([rows, arrays["v"]])
-                results = outputs(program.extend(state, **arrays))
+                results = outputs(mode, program.extend(state, **arrays))
                 seen = allowed(mode.mask, {}, 0, steps, len(keys), first=before)
                 seen &= np.arange(len(keys)) <= np.arange(before, before + steps)[:, np.newaxis]
-                wanted = np.zeros((steps, heads * group, 2))
+                wanted = (
+                    np.zeros((steps, heads * group, 2)),
+                    np.zeros((steps, heads * group), np.int64),
+                )
                 for h in range(heads * group):
                     ties = tied(
                         arrays["q"][:, h].astype("f8"),
@@ -115,7 +123,8 @@ def life(mode, rng):
                         seen,
                         SCALES[mode.scale],
                     )
-                    wanted[:, h] = answers(ties, rows[:, h // group], mode.tie)
+                    found = answers(ties, rows[:, h // group], mode.tie)
+                    wanted[0][:, h], wanted[1][:, h] = found
                 for strategy, got in zip(mode.strategies, results, strict=True):
                     check(mode, strategy, {**arrays, "past": keys[:before]}, got, wanted)
                 cases += steps * heads * group

@@ -35,6 +35,24 @@ NARROW = """graph @g(%q: f32[N x 1], %k: f32[N x 1], %v: f64[N x 2]) {
   return %a, %pa, %b, %pb, %c, %pc
 }"""
 
+SEARCHED = """graph @g(%q: f64[H x N x 2], %k: f64[G x N x 2], %v: f32[G x N x 3], %i: i32[G x N x 1]) {
+  %z = constant {type = f64[1], values = [0.0]}
+  %a = convert %i {to = f64}
+  %b = add %a, %a
+  %c = mul %a, %a
+  %d = neg %c
+  %p = concat %b, %d
+  %none = broadcast %z {shape = [G x N x 1]}
+  %wide = concat %k, %none
+  %nothing = broadcast %z {shape = [H x N x 1]}
+  %ask = concat %q, %nothing
+  %s, %ps = attend %q, %k, %v {normalizer = hardmax(first), scale = -0.5, strategy = sweep, with_argmax = true}
+  %t, %pt = attend %q, %k, %v {normalizer = hardmax(last), strategy = sweep, with_argmax = true}
+  %u, %pu = attend %ask, %wide, %v {normalizer = hardmax(first), mask = causal(1), strategy = tree, with_argmax = true}
+  %w, %pw = attend %q, %p, %v {normalizer = hardmax(last), mask = causal(-1), with_argmax = true}
+  return %s, %ps, %t, %pt, %u, %pu, %w, %pw
+}"""
+
 STEP = """graph @g(%q: f64[4 x 2], %k: f64[2 x 2], %v: f64[2 x 1]) {
   %c = cache {heads = [2], key = f64[2], value = f64[1]}
   %t, %lt, %pt = attend.step %q, %c {normalizer = topk(2, first), mask = window(5, 0), with_argmax = true}

@@ -207,6 +207,7 @@ def _answer(node: Node) -> str:
             _strays(f, node, region)
         elif tie is Tie.MEAN:
             f.line(f"shared_index_mean(frame, region, 0, {mean})")
+    node.write_position(f, "best")
     out, out_step = node.output_row(f)
     f.line(f"out = {out}")
     with f.block(f"for c in range({s.dv})"):

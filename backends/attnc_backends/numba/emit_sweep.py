@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attnc_backends.numba.access import DTYPE_CODES
+from attnc_backends.numba.access import DTYPE_CODES, copy_element
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime import sweep
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.types import DType
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
 
@@ -43,17 +44,45 @@ def _scratch(node: Node) -> str:
     f = node.function("scratch", doc="bytes of scratch per worker: dense scan, region of the sweep")
     s = node.sizes(f)
     rows = f"{node.group(f)} * {s.nq}"
-    f.line(f"return {_dense(node).call('scratch')} + shared_sweep_bytes(frame, {s.nk}, {rows}, {s.dv})")
+    numbers = "0" if node.op.argmax is None else f"8 * {s.nk}"
+    f.line(
+        f"return {_dense(node).call('scratch')} + {numbers} + shared_sweep_bytes(frame, {s.nk}, {rows}, {s.dv})"
+    )
     return f.text()
+
+
+def _found_rows(node: Node, f: Function) -> tuple[str, ...]:
+    """What the sweep takes for value rows and where it writes: address, step, element, dtype and width, then
+    address and element of the output.
+
+    Where positions are a result, position `j` stands for value row `j`, as eight bytes that are copied; the
+    rows themselves are fetched afterwards.
+    """
+    out, out_element = node.output_row(f)
+    if node.op.argmax is not None:
+        return "numbers", "8", "8", str(DTYPE_CODES[DType.F64]), "1", node.position_place(f), "8"
+    dtype = str(DTYPE_CODES[node.op.value_type.dtype])
+    return *node.values_at(f), dtype, node.sizes(f).dv, out, out_element
+
+
+def _fetch(node: Node, f: Function) -> None:
+    """Statements that copy the value rows of all positions that were found."""
+    s, g = node.sizes(f), node.group(f)
+    values, value_step, value_element = node.values_at(f)
+    out, out_element = node.output_row(f)
+    with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"), f.block("for i in range(live)"):
+        f.line(f"best = load_i64({node.position_place(f)})")
+        with f.block("if best >= 0"), f.block(f"for c in range({s.dv})"):
+            source = f"{values} + best * {value_step} + c * {value_element}"
+            f.line(copy_element(node.op.value_type.dtype.itemsize, f"{out} + c * {out_element}", source))
 
 
 def _describe(node: Node, f: Function) -> None:
     """Statements that write the front of the region for key head `b, hk` with `count` keys, `live` rows."""
     s, g = node.sizes(f), node.group(f)
     keys, key_step, key_element = node.keys_at(f)
-    values, value_step, value_element = node.values_at(f)
     query, query_element = node.query_row(f)
-    out, out_element = node.output_row(f)
+    values, value_step, value_element, dtype, width, out, out_element = _found_rows(node, f)
     assert isinstance(node.op.normalizer, Hardmax)
 
     def put(offset: int, value: str) -> None:
@@ -79,8 +108,8 @@ def _describe(node: Node, f: Function) -> None:
     put(sweep.SWEEP_VALUES, values)
     put(sweep.SWEEP_VALUE_STEP, value_step)
     put(sweep.SWEEP_VALUE_ELEMENT, value_element)
-    put(sweep.SWEEP_VALUE_DTYPE, str(DTYPE_CODES[node.op.value_type.dtype]))
-    put(sweep.SWEEP_VALUE_WIDTH, s.dv)
+    put(sweep.SWEEP_VALUE_DTYPE, dtype)
+    put(sweep.SWEEP_VALUE_WIDTH, width)
     put(sweep.SWEEP_OUT, "out")
     put(sweep.SWEEP_OUT_HEAD, "out_head")
     put(sweep.SWEEP_OUT_ROW, "out_row")
@@ -101,6 +130,8 @@ def _rows(node: Node) -> str:
     f = node.function("rows", "first", "last", "scratch", doc="sorted sweep, one key head at a time")
     s, g = node.sizes(f), node.group(f)
     f.line(f"region = scratch + {_dense(node).call('scratch')}")
+    if node.op.argmax is not None:
+        f.line(f"numbers = region\nregion += 8 * {s.nk}")
     with f.block("for unit in range(first, last)"):
         # The rows that see keys are the first ones, and all see the same.
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}\ncount, live = 0, 0")
@@ -113,8 +144,15 @@ def _rows(node: Node) -> str:
                 node.empty_lines(f)
         with f.block("if live == 0"):
             f.line("continue")
+        if node.op.argmax is not None:
+            with f.block("for j in range(count)"):
+                f.line("store_i64(numbers + 8 * j, j)")
+            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"), f.block("for i in range(live)"):
+                node.write_position(f, "-1")
         _describe(node, f)
         f.line("left = shared_sweep(frame, region)")
+        if node.op.argmax is not None:
+            _fetch(node, f)
         with (
             f.block("if left < 0"),
             f.block(f"for h in range(hk * {g}, hk * {g} + {g})"),

@@ -110,6 +110,7 @@ def _answer(node: Node) -> str:
     with f.block("if best < 0"):
         f.line("return -1")
     f.line(f"values = {values}\nout = {out}")
+    node.write_position(f, "best")
     if tie is Tie.MEAN:
         f.line(
             f"shared_tree_mean(frame, tree, search, held, sums, values, {value_step}, {element}, {DTYPE_CODES[dtype]}, {s.dv}, row)"

@@ -135,7 +135,7 @@ class Node:
         asked for. Every hard-max maker calls it for each row that it answers.
         """
         if self.op.argmax is not None and isinstance(self.op.normalizer, Hardmax):
-            f.line(store(DType.I64, self._position_place(f), best))
+            f.line(store(DType.I64, self.position_place(f), best))
 
     def write_positions(self, f: Function, position: str, count: str) -> None:
         """Statements that store the first `count` winners of a top-k at `b, h, i`, and -1 behind them;
@@ -144,14 +144,15 @@ class Node:
         if self.op.argmax is not None and isinstance(self.op.normalizer, TopK):
             with f.block(f"for place in range({self.op.normalizer.k})"):
                 f.line(f"winner = -1\nif place < {count}:\n    winner = {position}")
-                f.line(store(DType.I64, self._position_place(f, "place"), "winner"))
+                f.line(store(DType.I64, self.position_place(f, "place"), "winner"))
 
     def write_no_position(self, f: Function) -> None:
         """Statements for a row that selects nothing: it is empty or has a NaN score."""
         self.write_position(f, "-1")
         self.write_positions(f, "-1", "0")
 
-    def _position_place(self, f: Function, *last: str) -> str:
+    def position_place(self, f: Function, *last: str) -> str:
+        """Address of the winner's position at `b, h, i`; of number `last` under top-k."""
         assert self.op.argmax is not None
         indices = ["b", "h", "i"] if isinstance(self.op, Attend) else ["b", "h"]
         return self.context.element(f, self.op.argmax, [*indices, *last])
