@@ -106,6 +106,19 @@ def test_strategies_without_a_search_name_positions_too(seed, n):
     check(program, {"q": q, "k": k, "v": rng.normal(size=(n, 2))})
 
 
+@given(seed=seeds, family=families, n=st.sampled_from([0, 1, 2, 9, 40]))
+def test_strategies_that_search_cleverly_name_positions_too(seed, family, n):
+    rng = np.random.default_rng(seed)
+    k = np.clip(keys_of(family, rng, (2, n)), -1e150, 1e150)
+    q = np.clip(queries_of(rng, k, (4, n)), -1e150, 1e150)
+    if seed % 3 == 0 and n:
+        q[1, rng.integers(0, n), 0] = np.nan
+    program = compiled(SEARCHED)
+    assert {node.chosen.strategy for node in program.plan.nodes} >= {"sweep", "tree"}
+    i = rng.integers(-3, 4, (2, n, 1)).astype(np.int32)
+    check(program, {"q": q, "k": k, "v": rng.normal(size=(2, n, 3)).astype(np.float32), "i": i})
+
+
 def test_steps_name_positions_in_the_cache():
     rng = np.random.default_rng(4)
     k = rng.integers(-2, 3, (60, 2, 2)) * 1.0

@@ -79,7 +79,7 @@ def _fetch(node: Node, f: Function) -> None:
 
 def _describe(node: Node, f: Function) -> None:
     """Statements that write the front of the region for key head `b, hk` with `count` keys, `live` rows."""
-    s, g = node.sizes(f), node.group(f)
+    g = node.group(f)
     keys, key_step, key_element = node.keys_at(f)
     query, query_element = node.query_row(f)
     values, value_step, value_element, dtype, width, out, out_element = _found_rows(node, f)
