@@ -13,7 +13,7 @@ import ast
 import re
 from dataclasses import dataclass
 
-_ROUNDS = 8
+_ROUNDS = 20
 """Helpers call helpers, not deeper than this."""
 
 
@@ -31,22 +31,27 @@ class _Helper:
 def compact(text: str) -> str:
     """`text`, generated runtime functions, with their one-line helpers expanded."""
     for _ in range(_ROUNDS):
-        tree = ast.parse(text)
+        tree, places = ast.parse(text), _Places(text)
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and _is_compiled(node)]
-        helpers = {node.name: made for node in functions if (made := _helper(text, node)) is not None}
-        edits = _expansions(text, tree, helpers)
+        helpers = {node.name: made for node in functions if (made := _helper(text, node, places)) is not None}
+        edits = _expansions(text, tree, places, helpers)
         if not edits:
             break
         text = _edited(text, edits)
+    else:
+        raise AssertionError("one-line helpers that call each other")
     names = {node.name for node in functions}
-    return _edited(text, _plain_constants(text, ast.parse(text), names))
+    return _edited(text, _plain_constants(text, tree, places, names))
 
 
 def _is_compiled(node: ast.FunctionDef) -> bool:
-    return any(ast.unparse(decorator).startswith("njit(") for decorator in node.decorator_list)
+    return any(
+        isinstance(d, ast.Call) and isinstance(d.func, ast.Name) and d.func.id == "njit"
+        for d in node.decorator_list
+    )
 
 
-def _helper(text: str, node: ast.FunctionDef) -> _Helper | None:
+def _helper(text: str, node: ast.FunctionDef, places: _Places) -> _Helper | None:
     statements = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
     if len(statements) != 1 or not isinstance(statements[0], ast.Return):
         return None
@@ -56,34 +61,37 @@ def _helper(text: str, node: ast.FunctionDef) -> _Helper | None:
     parameters = tuple(a.arg for a in node.args.args)
     uses = [0] * len(parameters)
     edits = []
-    start = _Places(text).offset(value.lineno, value.col_offset)
+    start, end = places.span(value)
     for name in ast.walk(value):
         if isinstance(name, ast.Call) and isinstance(name.func, ast.Name) and name.func.id == node.name:
             return None
         if isinstance(name, ast.Name) and name.id in parameters:
             number = parameters.index(name.id)
             uses[number] += 1
-            first, last = _Places(text).span(name)
+            first, last = places.span(name)
             edits.append((first - start, last - start, f"{{{number}}}"))
-    first, last = _Places(text).span(value)
-    return _Helper(parameters, _edited(text[first:last], edits), tuple(uses))
+    return _Helper(parameters, _edited(text[start:end], edits), tuple(uses))
 
 
 class _Places:
     """Line and column of a syntax tree as offsets into its text, which is ASCII."""
 
     def __init__(self, text: str) -> None:
-        self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
+        self.text = text
+        self.starts = [0, *(match.end() for match in re.finditer("\n", text)), len(text)]
 
-    def offset(self, line: int, column: int) -> int:
-        """Where a line and column, as `ast` counts them, lie in the text."""
-        return self.starts[line - 1] + column
+    def words(self, node: ast.FunctionDef) -> set[str]:
+        """The words in the body of a function."""
+        assert node.end_lineno is not None
+        lines = slice(self.starts[node.body[0].lineno - 1], self.starts[node.end_lineno])
+        return set(re.findall(r"\w+", self.text[lines]))
 
     def span(self, node: ast.expr) -> tuple[int, int]:
         """Where an expression begins and ends."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
-        return self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset)
+        first = self.starts[node.lineno - 1] + node.col_offset
+        return first, self.starts[node.end_lineno - 1] + node.end_col_offset
 
 
 _Edit = tuple[int, int, str]
@@ -95,9 +103,9 @@ def _edited(text: str, edits: list[_Edit]) -> str:
     return text
 
 
-def _expansions(text: str, tree: ast.Module, helpers: dict[str, _Helper]) -> list[_Edit]:
+def _expansions(text: str, tree: ast.Module, places: _Places, helpers: dict[str, _Helper]) -> list[_Edit]:
     """Calls of helpers, innermost ones only, replaced by their expressions."""
-    places, edits = _Places(text), []
+    edits: list[_Edit] = []
 
     def visit(node: ast.AST) -> bool:
         """Whether something below was replaced, so that this has to wait for the next round."""
@@ -119,14 +127,14 @@ def _expansions(text: str, tree: ast.Module, helpers: dict[str, _Helper]) -> lis
         return True
 
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef) and not helpers.keys().isdisjoint(places.words(node)):
             visit(node)
     return edits
 
 
-def _plain_constants(text: str, tree: ast.Module, names: set[str]) -> list[_Edit]:
+def _plain_constants(text: str, tree: ast.Module, places: _Places, names: set[str]) -> list[_Edit]:
     """Constants among the arguments of calls of `names`, made plain integers."""
-    places, edits = _Places(text), []
+    edits: list[_Edit] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
             for argument in node.args:
