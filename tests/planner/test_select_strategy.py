@@ -141,7 +141,7 @@ def test_a_scan_gives_every_reason_against_itself(text, reasons):
 
 
 def test_a_cache_keeps_nothing_but_rows_for_a_scan():
-    plan = plan_of(step(width=3), "select-strategy{c=1000}")
+    plan = plan_of(step(width=24), "select-strategy{c=1000}")
     assert plan.nodes[0].chosen.strategy == "scan"
     assert plan.caches[0].keeps == ("rows",)
 

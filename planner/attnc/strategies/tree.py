@@ -72,15 +72,18 @@ class TreeJudge(Judge):
             value = value_width * EXACT_ADDITION * flop
         else:
             value = value_width * node.value_type.dtype.itemsize * machine.byte
+        looked = rows * keys_looked_at(width, held, seen)
         terms = [
             ("search", rows * (_SETUP + 8 * (1 + levels / 3)) * machine.probe),
-            ("score", rows * keys_looked_at(width, held, seen) * 2 * width * flop),
+            ("score", looked * 2 * width * flop),
             ("value", rows * value),
             ("call", overhead(node, machine)),
         ]
         if isinstance(node, AttendStep):
             # Each key is arranged anew whenever the run it is in has grown by four.
             upkeep = heads * (4 + levels * levels / 3) * arrange
+            # As for a scan, nobody else has just read them.
+            terms.insert(2, ("keys", looked * 8 * width * machine.byte))
             return Cost(tuple(terms), (("arrange", upkeep), *append_bytes(node, heads, machine, sizes)))
         build = ("build", heads * held * levels * arrange)
         keys = ("keys", heads * held * key_bytes(node, sizes) * machine.byte)
@@ -100,6 +103,7 @@ def keys_looked_at(width: int, held: int, seen: float) -> float:
     """
     if held == 0 or seen <= 0:
         return 0.0
-    saving = 0.9 - 0.004 * width * width
+    # Far beyond the widths that were measured the power must not overflow; the worst is reached long before.
+    saving = max(0.9 - 0.004 * width * width, -1.0)
     share: float = (0.03 + 0.045 * width) * (_KNEE / max(held, _KNEE)) ** saving
     return held * min(_WORST, share * held / seen)
