@@ -83,6 +83,10 @@ def test_large_hulls_by_search_and_by_walk(searched):
         left, out = swept(keys, queries, values, tie)
         assert left == 0
         np.testing.assert_array_equal(out, wanted[tie])
+    # More than are sorted at a time.
+    left, out = swept(keys, np.tile(queries, (120, 1)), values, sweep.SWEEP_LAST)
+    assert len(out) > sweep._SWEEP_BLOCK
+    np.testing.assert_array_equal(out, np.tile(wanted[sweep.SWEEP_LAST], (120, 1)))
 
 
 def test_means_of_sets_that_take_turns():

@@ -2,9 +2,9 @@
 
 The keys' upper hull answers queries whose second coordinate is above 0; mirrored keys answer those below 0,
 and a half that nothing asks for is not built. A hull of few vertices is searched by the rounded slopes of its
-edges. On a large one queries are sorted as they turn, and hull and queries are walked together, best vertex
-by best vertex. Slopes and quotients are rounded, so they say only where to look: each answer is certified by
-exact comparisons with both neighbours.
+edges. On a large one queries are sorted as they turn, a block at a time, and hull and queries are walked
+together, best vertex by best vertex. Slopes and quotients are rounded, so they say only where to look: each
+answer is certified by exact comparisons with both neighbours.
 
 A tied set is a vertex or an edge with all keys on it, for queries along the first axis the leftmost or
 rightmost column, for zero queries everything. Each is a stretch of a list of positions. Sets that follow one
@@ -97,6 +97,10 @@ _SWEEP_MEMOS = 2 * _SWEEP_RECENT + 3
 # queries.
 _SWEEP_SEARCHED = 4096
 
+# So many queries are sorted at a time: few enough that they and their outputs stay in a cache while they are
+# answered out of order, and enough that neighbours on the hull share cache lines.
+_SWEEP_BLOCK = 65536
+
 _SWEEP_LANES = 64  # as many slopes as are compared at once
 
 # Offsets behind the header of what has a fixed size.
@@ -112,9 +116,10 @@ def sweep_bytes(keys: int, queries: int, width: int) -> int:
     """Bytes of a region for up to so many keys and queries (rows of all heads) and values of `width`."""
     # Points, pairs, their points; for each half vertices, members, hints.
     per_key = 3 * 16 + 2 * (CHAIN_BYTES + 8 + 8)
-    per_query = 2 * 16 + 8  # pairs and spare, the list of those left
+    asked = 2 * 16 * min(queries, _SWEEP_BLOCK)  # pairs of a block, and their spare
     rows = 8 * width * _SWEEP_MEMOS + sums_bytes(width)
-    return _SWEEP_FIXED_BYTES + rows + per_key * keys + 2 * 8 * _SWEEP_LANES + per_query * queries
+    slack = 2 * 8 * _SWEEP_LANES
+    return _SWEEP_FIXED_BYTES + rows + per_key * keys + slack + asked + 8 * queries
 
 
 @njit(nogil=True, error_model="numpy")
@@ -328,7 +333,7 @@ def _sweep_certified(
 @njit(nogil=True, error_model="numpy")
 def _sweep_walk(s: int, vertices: int, half: int, pairs: int, queries: int) -> None:
     """Answer the sorted queries by the strict vertices of a half, each from the place of the one before."""
-    chain = _sweep_half(s, half)
+    chain, hints = _sweep_half(s, half), _sweep_hints(s, half)
     dtype, element = load_i64(s + SWEEP_KEY_DTYPE), load_i64(s + SWEEP_QUERY_ELEMENT)
     flip = -1.0 if load_i64(s + SWEEP_REVERSED) != 0 else 1.0
     place = 0
@@ -339,6 +344,16 @@ def _sweep_walk(s: int, vertices: int, half: int, pairs: int, queries: int) -> N
         )
         qx = flip * load_element(at, dtype)
         qy = abs(load_element(at + element, dtype))
+        # Past the edges that rise by their slopes, in steps that double and then halve.
+        slope = -qx / qy
+        step = 1
+        while place + step < vertices and load_f64(hints + 8 * (place + step - 1)) > slope:
+            place += step
+            step <<= 1
+        while step > 1:
+            step >>= 1
+            if place + step < vertices and load_f64(hints + 8 * (place + step - 1)) > slope:
+                place += step
         place, tied = _sweep_certified(chain, vertices, place, qx, qy, s + _SWEEP_ACC)
         out = _sweep_place(
             row, load_i64(s + SWEEP_OUT), load_i64(s + SWEEP_OUT_HEAD), load_i64(s + SWEEP_OUT_ROW)
@@ -365,8 +380,6 @@ def _sweep_search(s: int, upper: int, lower: int) -> None:
     dtype, element = load_i64(s + SWEEP_KEY_DTYPE), load_i64(s + SWEEP_QUERY_ELEMENT)
     flip = -1.0 if load_i64(s + SWEEP_REVERSED) != 0 else 1.0
     step, out_step = load_i64(s + SWEEP_QUERY_ROW), load_i64(s + SWEEP_OUT_ROW)
-    for half in range(2):
-        _sweep_slopes(s, half, upper if half == 0 else lower)
     hints, hints_apart = _sweep_hints(s, 0), _sweep_hints(s, 1) - _sweep_hints(s, 0)
     chain, apart = _sweep_half(s, 0), _sweep_half(s, 1) - _sweep_half(s, 0)
     for head in range(load_i64(s + SWEEP_HEADS)):
@@ -399,22 +412,30 @@ def _sweep_search(s: int, upper: int, lower: int) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
-def _sweep_sorted(s: int, half: int, pairs: int, spare: int) -> int:
-    """Write a pair for each query of a half and sort them as they turn; their number."""
+def _sweep_sorted(s: int, half: int, begin: int, end: int, pairs: int, spare: int) -> int:
+    """Write a pair for each query of a half among rows [begin, end), counted through all heads, and sort them
+    as they turn; their number.
+    """
     dtype, element = load_i64(s + SWEEP_KEY_DTYPE), load_i64(s + SWEEP_QUERY_ELEMENT)
     flip = -1.0 if load_i64(s + SWEEP_REVERSED) != 0 else 1.0
     sign = 1.0 - 2.0 * half
+    rows = load_i64(s + SWEEP_ROWS)
+    head = begin // rows
+    i = begin - head * rows
     queries = 0
-    for head in range(load_i64(s + SWEEP_HEADS)):
+    for _ in range(begin, end):
         at = load_i64(s + SWEEP_QUERIES) + head * load_i64(s + SWEEP_QUERY_HEAD)
-        for i in range(load_i64(s + SWEEP_ROWS)):
-            qx = flip * load_element(at, dtype)
-            qy = sign * (flip * load_element(at + element, dtype))
-            if qy > 0.0 and qy < math.inf and abs(qx) < math.inf:
-                store_i64(pairs + 16 * queries, sort_key(qx / qy))
-                store_i64(pairs + 16 * queries + 8, (head << _SWEEP_ROW_BITS) | i)
-                queries += 1
-            at += load_i64(s + SWEEP_QUERY_ROW)
+        at += i * load_i64(s + SWEEP_QUERY_ROW)
+        qx = flip * load_element(at, dtype)
+        qy = sign * (flip * load_element(at + element, dtype))
+        if qy > 0.0 and qy < math.inf and abs(qx) < math.inf:
+            store_i64(pairs + 16 * queries, sort_key(qx / qy))
+            store_i64(pairs + 16 * queries + 8, (head << _SWEEP_ROW_BITS) | i)
+            queries += 1
+        i += 1
+        if i == rows:
+            i = 0
+            head += 1
     sort_pairs(pairs, spare, queries, s + _SWEEP_COUNTS)
     return queries
 
@@ -470,7 +491,7 @@ def sweep(s: int) -> int:
     """Answer every query over at least one key, as the front of the region says.
 
     Returns the number of rows left to the caller, because the query is not finite, listed at `SWEEP_LEFT`;
-    -1 when a key is not finite and nothing was written. O((n + m) log): two sorts, then one walk.
+    -1 when a key is not finite and nothing was written. O((n + m) log): sorts, then one walk.
     """
     if not _sweep_read_keys(s):
         return -1
@@ -480,7 +501,8 @@ def sweep(s: int) -> int:
     gathered = pairs + 16 * count
     asked = _sweep_hints(s, 2)
     total = load_i64(s + SWEEP_HEADS) * load_i64(s + SWEEP_ROWS)
-    left = asked + 32 * total
+    block = min(total, _SWEEP_BLOCK)
+    left = asked + 32 * block
     store_i64(s + SWEEP_LEFT, left)
     sums_start(_sweep_sums(s), load_i64(s + SWEEP_VALUE_WIDTH))
     for slot in range(_SWEEP_MEMOS):
@@ -505,10 +527,16 @@ def sweep(s: int) -> int:
                 upper = vertices
             else:
                 lower = vertices
+    for half in range(2):
+        _sweep_slopes(s, half, upper if half == 0 else lower)
     if max(upper, lower) <= _SWEEP_SEARCHED:
         _sweep_search(s, upper, lower)
         return unanswered
-    for half in range(2):
-        queries = _sweep_sorted(s, half, asked, asked + 16 * total)
-        _sweep_walk(s, upper if half == 0 else lower, half, asked, queries)
+    begin = 0
+    while begin < total:
+        end = min(begin + block, total)
+        for half in range(2):
+            queries = _sweep_sorted(s, half, begin, end, asked, asked + 16 * block)
+            _sweep_walk(s, upper if half == 0 else lower, half, asked, queries)
+        begin = end
     return unanswered
