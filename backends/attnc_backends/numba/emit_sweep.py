@@ -12,14 +12,14 @@ from dataclasses import replace
 from attnc_backends.numba.access import DTYPE_CODES, copy_element
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
-from attnc_backends.numba.runtime import sweep
+from attnc_backends.numba.runtime import sweep_layout as layout
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.types import DType
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
 
-_TIES = {Tie.FIRST: sweep.SWEEP_FIRST, Tie.LAST: sweep.SWEEP_LAST, Tie.MEAN: sweep.SWEEP_MEAN}
+_TIES = {Tie.FIRST: layout.SWEEP_FIRST, Tie.LAST: layout.SWEEP_LAST, Tie.MEAN: layout.SWEEP_MEAN}
 
 
 def emit_sweep_rows(node: Node) -> list[str]:
@@ -93,28 +93,28 @@ def _describe(node: Node, f: Function) -> None:
         f.line(f"h, i = hk * {g}, 0\n{at} = {text}")
         f.line(f"i = 1\n{at}_row = {text} - {at}")
         f.line(f"h, i = hk * {g} + 1, 0\n{at}_head = {text} - {at}")
-    put(sweep.SWEEP_COUNT, "count")
-    put(sweep.SWEEP_KEYS, keys)
-    put(sweep.SWEEP_KEY_STEP, key_step)
-    put(sweep.SWEEP_KEY_ELEMENT, key_element)
-    put(sweep.SWEEP_KEY_DTYPE, str(DTYPE_CODES[node.key_dtype]))
-    put(sweep.SWEEP_HEADS, g)
-    put(sweep.SWEEP_ROWS, "live")
-    put(sweep.SWEEP_QUERIES, "query")
-    put(sweep.SWEEP_QUERY_HEAD, "query_head")
-    put(sweep.SWEEP_QUERY_ROW, "query_row")
-    put(sweep.SWEEP_QUERY_ELEMENT, query_element)
-    put(sweep.SWEEP_REVERSED, str(int(node.op.scale < 0)))
-    put(sweep.SWEEP_VALUES, values)
-    put(sweep.SWEEP_VALUE_STEP, value_step)
-    put(sweep.SWEEP_VALUE_ELEMENT, value_element)
-    put(sweep.SWEEP_VALUE_DTYPE, dtype)
-    put(sweep.SWEEP_VALUE_WIDTH, width)
-    put(sweep.SWEEP_OUT, "out")
-    put(sweep.SWEEP_OUT_HEAD, "out_head")
-    put(sweep.SWEEP_OUT_ROW, "out_row")
-    put(sweep.SWEEP_OUT_ELEMENT, out_element)
-    put(sweep.SWEEP_TIE, str(_TIES[node.op.normalizer.tie]))
+    put(layout.SWEEP_COUNT, "count")
+    put(layout.SWEEP_KEYS, keys)
+    put(layout.SWEEP_KEY_STEP, key_step)
+    put(layout.SWEEP_KEY_ELEMENT, key_element)
+    put(layout.SWEEP_KEY_DTYPE, str(DTYPE_CODES[node.key_dtype]))
+    put(layout.SWEEP_HEADS, g)
+    put(layout.SWEEP_ROWS, "live")
+    put(layout.SWEEP_QUERIES, "query")
+    put(layout.SWEEP_QUERY_HEAD, "query_head")
+    put(layout.SWEEP_QUERY_ROW, "query_row")
+    put(layout.SWEEP_QUERY_ELEMENT, query_element)
+    put(layout.SWEEP_REVERSED, str(int(node.op.scale < 0)))
+    put(layout.SWEEP_VALUES, values)
+    put(layout.SWEEP_VALUE_STEP, value_step)
+    put(layout.SWEEP_VALUE_ELEMENT, value_element)
+    put(layout.SWEEP_VALUE_DTYPE, dtype)
+    put(layout.SWEEP_VALUE_WIDTH, width)
+    put(layout.SWEEP_OUT, "out")
+    put(layout.SWEEP_OUT_HEAD, "out_head")
+    put(layout.SWEEP_OUT_ROW, "out_row")
+    put(layout.SWEEP_OUT_ELEMENT, out_element)
+    put(layout.SWEEP_TIE, str(_TIES[node.op.normalizer.tie]))
 
 
 def _dense_row(node: Node, f: Function) -> None:
@@ -160,7 +160,7 @@ def _rows(node: Node) -> str:
         ):
             _dense_row(node, f)
         with f.block("for index in range(left)"):
-            f.line(f"code = load_i64(load_i64(region + {sweep.SWEEP_LEFT}) + 8 * index)")
+            f.line(f"code = load_i64(load_i64(region + {layout.SWEEP_LEFT}) + 8 * index)")
             f.line(f"h = hk * {g} + (code >> 40)\ni = code & {2**40 - 1}")
             _dense_row(node, f)
     f.line(f"return {OK}")

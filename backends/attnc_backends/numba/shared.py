@@ -125,7 +125,7 @@ LIBRARIES = (
     ),
     Library(
         "sweep",
-        frozenset({"sweep"}),
+        frozenset({"sweep", "sweep_layout"}),
         (
             Export("sweep_bytes", "iii", "i"),
             Export("sweep", "i", "i"),

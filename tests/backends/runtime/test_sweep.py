@@ -7,27 +7,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnc_backends.numba.runtime import sweep, sweep_chain, sweep_sort
+from attnc_backends.numba.runtime import sweep, sweep_chain, sweep_layout, sweep_sort
 from hull_keys import FAMILIES, families, keys_of, queries_of
 
 MANY = settings(max_examples=max(250, settings.default.max_examples))
-TIES = (sweep.SWEEP_FIRST, sweep.SWEEP_LAST, sweep.SWEEP_MEAN)
+TIES = (sweep_layout.SWEEP_FIRST, sweep_layout.SWEEP_LAST, sweep_layout.SWEEP_MEAN)
 
 
 def swept(keys, queries, values, tie):
     """One output row for each query, and the sweep's result."""
     out = np.full((len(queries), values.shape[1]), 77.0)
-    region = np.full(sweep.sweep_bytes(len(keys), len(queries), values.shape[1]) + 8, 0xEE, np.uint8)
+    region = np.full(sweep_layout.sweep_bytes(len(keys), len(queries), values.shape[1]) + 8, 0xEE, np.uint8)
     at = region.ctypes.data + 3  # unaligned on purpose
     front = {
-        sweep.SWEEP_COUNT: len(keys), sweep.SWEEP_KEYS: keys.ctypes.data, sweep.SWEEP_KEY_STEP: keys.strides[0],
-        sweep.SWEEP_KEY_ELEMENT: keys.strides[1], sweep.SWEEP_KEY_DTYPE: 0, sweep.SWEEP_HEADS: 1,
-        sweep.SWEEP_ROWS: len(queries), sweep.SWEEP_QUERIES: queries.ctypes.data, sweep.SWEEP_QUERY_HEAD: 0,
-        sweep.SWEEP_QUERY_ROW: queries.strides[0], sweep.SWEEP_QUERY_ELEMENT: queries.strides[1],
-        sweep.SWEEP_REVERSED: 0, sweep.SWEEP_VALUES: values.ctypes.data, sweep.SWEEP_VALUE_STEP: values.strides[0],
-        sweep.SWEEP_VALUE_ELEMENT: values.strides[1], sweep.SWEEP_VALUE_DTYPE: 0,
-        sweep.SWEEP_VALUE_WIDTH: values.shape[1], sweep.SWEEP_OUT: out.ctypes.data, sweep.SWEEP_OUT_HEAD: 0,
-        sweep.SWEEP_OUT_ROW: out.strides[0], sweep.SWEEP_OUT_ELEMENT: out.strides[1], sweep.SWEEP_TIE: tie,
+        sweep_layout.SWEEP_COUNT: len(keys), sweep_layout.SWEEP_KEYS: keys.ctypes.data, sweep_layout.SWEEP_KEY_STEP: keys.strides[0],
+        sweep_layout.SWEEP_KEY_ELEMENT: keys.strides[1], sweep_layout.SWEEP_KEY_DTYPE: 0, sweep_layout.SWEEP_HEADS: 1,
+        sweep_layout.SWEEP_ROWS: len(queries), sweep_layout.SWEEP_QUERIES: queries.ctypes.data, sweep_layout.SWEEP_QUERY_HEAD: 0,
+        sweep_layout.SWEEP_QUERY_ROW: queries.strides[0], sweep_layout.SWEEP_QUERY_ELEMENT: queries.strides[1],
+        sweep_layout.SWEEP_REVERSED: 0, sweep_layout.SWEEP_VALUES: values.ctypes.data, sweep_layout.SWEEP_VALUE_STEP: values.strides[0],
+        sweep_layout.SWEEP_VALUE_ELEMENT: values.strides[1], sweep_layout.SWEEP_VALUE_DTYPE: 0,
+        sweep_layout.SWEEP_VALUE_WIDTH: values.shape[1], sweep_layout.SWEEP_OUT: out.ctypes.data, sweep_layout.SWEEP_OUT_HEAD: 0,
+        sweep_layout.SWEEP_OUT_ROW: out.strides[0], sweep_layout.SWEEP_OUT_ELEMENT: out.strides[1], sweep_layout.SWEEP_TIE: tie,
     }  # fmt: skip
     for offset, number in front.items():
         region[3 + offset : 11 + offset] = np.frombuffer(np.int64(number).tobytes(), np.uint8)
@@ -71,7 +71,7 @@ def test_large_hulls_by_search_and_by_walk(searched):
     address = rng.integers(0, 3000 if searched else 9000, 12000)
     keys = np.stack([2 * address, -(address**2)], axis=-1).astype(np.float64)
     vertices = len(np.unique(address))
-    assert (vertices <= sweep._SWEEP_SEARCHED) == searched
+    assert (vertices <= sweep_layout.SWEEP_SEARCHED) == searched
     queries = np.stack([rng.integers(-3, 10000, 600), rng.choice([1, 2, -1, 0], 600)], axis=-1).astype(float)
     values = rng.integers(-9, 10, (len(keys), 1)) / 8
     scores = queries.astype(np.int64) @ keys.astype(np.int64).T
@@ -83,6 +83,10 @@ def test_large_hulls_by_search_and_by_walk(searched):
         left, out = swept(keys, queries, values, tie)
         assert left == 0
         np.testing.assert_array_equal(out, wanted[tie])
+    # More than are sorted at a time.
+    left, out = swept(keys, np.tile(queries, (120, 1)), values, sweep_layout.SWEEP_LAST)
+    assert len(out) > sweep_layout.SWEEP_BLOCK
+    np.testing.assert_array_equal(out, np.tile(wanted[sweep_layout.SWEEP_LAST], (120, 1)))
 
 
 def test_means_of_sets_that_take_turns():
@@ -92,7 +96,7 @@ def test_means_of_sets_that_take_turns():
     values = np.arange(len(keys), dtype=float)[:, None]
     up = np.nextafter(1.0, 2.0)
     queries = np.array([[1.0, 1.0], [up, 1.0], [1.0, up]] * 7)
-    left, out = swept(keys, queries, values, sweep.SWEEP_MEAN)
+    left, out = swept(keys, queries, values, sweep_layout.SWEEP_MEAN)
     assert left == 0
     np.testing.assert_array_equal(out, expected_rows(keys, queries, values, 2))
     assert len(np.unique(out)) == 3

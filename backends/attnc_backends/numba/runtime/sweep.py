@@ -2,9 +2,9 @@
 
 The keys' upper hull answers queries whose second coordinate is above 0; mirrored keys answer those below 0,
 and a half that nothing asks for is not built. A hull of few vertices is searched by the rounded slopes of its
-edges. On a large one queries are sorted as they turn, and hull and queries are walked together, best vertex
-by best vertex. Slopes and quotients are rounded, so they say only where to look: each answer is certified by
-exact comparisons with both neighbours.
+edges. On a large one queries are sorted as they turn, a block at a time, and hull and queries are walked
+together, best vertex by best vertex. Slopes and quotients are rounded, so they say only where to look: each
+answer is certified by exact comparisons with both neighbours.
 
 A tied set is a vertex or an edge with all keys on it, for queries along the first axis the leftmost or
 rightmost column, for zero queries everything. Each is a stretch of a list of positions. Sets that follow one
@@ -13,259 +13,71 @@ another share their sums: `mean` adds up each set once, not once a query.
 
 import math
 
-import numpy as np
 from numba import njit
 
-from attnc_backends.numba.runtime.exact import ACC_BYTES, compare_dot2
-from attnc_backends.numba.runtime.lanes import count_above
+from attnc_backends.numba.runtime.exact import (
+    compare_dot2,
+)
+from attnc_backends.numba.runtime.lanes import (
+    count_above,
+)
 from attnc_backends.numba.runtime.memory import (
-    DT_BF16,
-    DT_F32,
-    DT_F64,
-    dtype_bytes,
     load_element,
     load_f64,
-    load_i32,
     load_i64,
-    load_u16,
-    store_bf16,
-    store_f16,
-    store_f32,
     store_f64,
-    store_i32,
     store_i64,
-    store_u16,
 )
-from attnc_backends.numba.runtime.scan import narrow_to_odd
-from attnc_backends.numba.runtime.sums import sums_add, sums_bytes, sums_clear, sums_mean, sums_start
+from attnc_backends.numba.runtime.sums import (
+    sums_start,
+)
+from attnc_backends.numba.runtime.sweep_answer import (
+    sweep_answer,
+    sweep_axis_row,
+    sweep_place,
+)
 from attnc_backends.numba.runtime.sweep_chain import (
     CHAIN_BYTES,
-    CHAIN_EDGE_FIRST,
-    CHAIN_EDGE_LAST,
-    CHAIN_FIRST,
-    CHAIN_FROM,
-    CHAIN_LAST,
-    CHAIN_UPTO,
-    POLYGON_BYTES,
     chain_build,
     chain_candidates,
     chain_gather,
 )
-from attnc_backends.numba.runtime.sweep_sort import SORT_COUNTS_BYTES, sort_key, sort_pairs
-
-# What the caller writes at the front of the region: where things lie. Strides are in bytes. Query `h` of `i`
-# lies at SWEEP_QUERIES + h * SWEEP_QUERY_HEAD + i * SWEEP_QUERY_ROW, and so does its output.
-SWEEP_COUNT = 0  # keys
-SWEEP_KEYS = 8
-SWEEP_KEY_STEP = 16
-SWEEP_KEY_ELEMENT = 24
-SWEEP_KEY_DTYPE = 32  # of queries, too
-SWEEP_HEADS = 40
-SWEEP_ROWS = 48  # per head
-SWEEP_QUERIES = 56
-SWEEP_QUERY_HEAD = 64
-SWEEP_QUERY_ROW = 72
-SWEEP_QUERY_ELEMENT = 80
-SWEEP_REVERSED = 88  # 1 where the smallest product wins
-SWEEP_VALUES = 96
-SWEEP_VALUE_STEP = 104
-SWEEP_VALUE_ELEMENT = 112
-SWEEP_VALUE_DTYPE = 120
-SWEEP_VALUE_WIDTH = 128
-SWEEP_OUT = 136
-SWEEP_OUT_HEAD = 144
-SWEEP_OUT_ROW = 152
-SWEEP_OUT_ELEMENT = 160
-SWEEP_TIE = 168  # SWEEP_FIRST, SWEEP_LAST or SWEEP_MEAN
-SWEEP_LEFT = 176
-"""Where `sweep` leaves the address of a list of the rows that it did not answer, as `h << 40 | i`."""
-_SWEEP_HEADER_BYTES = 192
-
-SWEEP_FIRST = 0
-SWEEP_LAST = 1
-SWEEP_MEAN = 2
-
-_SWEEP_ROW_BITS = 40
-_SWEEP_ROW_MASK = (1 << _SWEEP_ROW_BITS) - 1
-
-# Means that are remembered, of each half: neighbouring vertices and edges have neighbouring numbers, and so
-# lie in different slots; then those of left column, right column, all keys.
-_SWEEP_RECENT = 4
-_SWEEP_MEMOS = 2 * _SWEEP_RECENT + 3
-
-# Up to so many vertices their slopes fit the nearest cache, and to search them costs less than to sort the
-# queries.
-_SWEEP_SEARCHED = 4096
-
-_SWEEP_LANES = 64  # as many slopes as are compared at once
-
-# Offsets behind the header of what has a fixed size.
-_SWEEP_ACC = _SWEEP_HEADER_BYTES
-_SWEEP_POLYGON = _SWEEP_ACC + ACC_BYTES
-_SWEEP_COUNTS = _SWEEP_POLYGON + POLYGON_BYTES
-_SWEEP_MEMO_SETS = _SWEEP_COUNTS + SORT_COUNTS_BYTES
-_SWEEP_FIXED_BYTES = _SWEEP_MEMO_SETS + 8 * _SWEEP_MEMOS
-
-
-@njit(nogil=True, error_model="numpy")
-def sweep_bytes(keys: int, queries: int, width: int) -> int:
-    """Bytes of a region for up to so many keys and queries (rows of all heads) and values of `width`."""
-    # Points, pairs, their points; for each half vertices, members, hints.
-    per_key = 3 * 16 + 2 * (CHAIN_BYTES + 8 + 8)
-    per_query = 2 * 16 + 8  # pairs and spare, the list of those left
-    rows = 8 * width * _SWEEP_MEMOS + sums_bytes(width)
-    return _SWEEP_FIXED_BYTES + rows + per_key * keys + 2 * 8 * _SWEEP_LANES + per_query * queries
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_sums(s: int) -> int:
-    """The address of the sums."""
-    return s + _SWEEP_FIXED_BYTES + 8 * load_i64(s + SWEEP_VALUE_WIDTH) * _SWEEP_MEMOS
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_points(s: int) -> int:
-    """The address of the points: all that grows with the number of keys begins here."""
-    return _sweep_sums(s) + sums_bytes(load_i64(s + SWEEP_VALUE_WIDTH))
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_half(s: int, half: int) -> int:
-    """The address of the vertices of a half; their members follow those there is room for."""
-    count = load_i64(s + SWEEP_COUNT)
-    return _sweep_points(s) + (3 * 16 + half * (CHAIN_BYTES + 8)) * count
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_hints(s: int, half: int) -> int:
-    """The address of the rounded slopes of a half's edges; as many as are compared at once may be read."""
-    return _sweep_half(s, 2) + half * 8 * (load_i64(s + SWEEP_COUNT) + _SWEEP_LANES)
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_place(row: int, base: int, head_step: int, row_step: int) -> int:
-    """The address of a row `h << 40 | i`."""
-    return base + (row >> _SWEEP_ROW_BITS) * head_step + (row & _SWEEP_ROW_MASK) * row_step
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_copy(s: int, out: int, position: int) -> None:
-    """Write the value row of one key, bit for bit."""
-    step = load_i64(s + SWEEP_OUT_ELEMENT)
-    at = load_i64(s + SWEEP_VALUES) + position * load_i64(s + SWEEP_VALUE_STEP)
-    element = load_i64(s + SWEEP_VALUE_ELEMENT)
-    size = dtype_bytes(load_i64(s + SWEEP_VALUE_DTYPE))
-    for c in range(load_i64(s + SWEEP_VALUE_WIDTH)):
-        if size == 8:
-            store_i64(out + c * step, load_i64(at + c * element))
-        elif size == 4:
-            store_i32(out + c * step, load_i32(at + c * element))
-        else:
-            store_u16(out + c * step, load_u16(at + c * element))
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_memo(s: int, number: int) -> int:
-    """The address of a remembered mean, a row of doubles."""
-    return s + _SWEEP_FIXED_BYTES + 8 * load_i64(s + SWEEP_VALUE_WIDTH) * number
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_store_mean(s: int, out: int, mean: int) -> None:
-    """Write a mean as the value type has it."""
-    step = load_i64(s + SWEEP_OUT_ELEMENT)
-    dtype = load_i64(s + SWEEP_VALUE_DTYPE)
-    for c in range(load_i64(s + SWEEP_VALUE_WIDTH)):
-        x = load_f64(mean + 8 * c)
-        if dtype == DT_F64:
-            store_f64(out + c * step, x)
-        elif dtype == DT_F32:
-            store_f32(out + c * step, np.float32(x))
-        elif dtype == DT_BF16:
-            store_bf16(out + c * step, narrow_to_odd(x))
-        else:
-            store_f16(out + c * step, narrow_to_odd(x))
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_add(s: int, position: int) -> None:
-    """Add a key's value row to the sums."""
-    at = load_i64(s + SWEEP_VALUES) + position * load_i64(s + SWEEP_VALUE_STEP)
-    element, dtype = load_i64(s + SWEEP_VALUE_ELEMENT), load_i64(s + SWEEP_VALUE_DTYPE)
-    sums_add(_sweep_sums(s), at, element, dtype, 1)
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_axis_row(s: int, out: int, side: int) -> None:
-    """Answer a query along the first axis, for the left column (`side` 0) or the right one (1), or a zero
-    query, for all keys (2).
-    """
-    count = load_i64(s + SWEEP_COUNT)
-    points = _sweep_points(s)
-    slot = 2 * _SWEEP_RECENT + side
-    known = s + _SWEEP_MEMO_SETS + 8 * slot
-    mean = load_i64(s + SWEEP_TIE) == SWEEP_MEAN
-    if load_i64(known) < 0:
-        # What is remembered is the position that wins; for a mean, that there is one.
-        extreme = -math.inf
-        best = 0
-        members = 0
-        if mean:
-            sums_clear(_sweep_sums(s))
-        for position in range(count):
-            x = load_f64(points + 16 * position)
-            if side == 0:
-                x = -x
-            elif side == 2:
-                x = 0.0
-            if x > extreme:
-                extreme = x
-                best = position
-                members = 0
-                if mean:
-                    sums_clear(_sweep_sums(s))
-            if x == extreme:
-                members += 1
-                if mean:
-                    _sweep_add(s, position)
-                elif load_i64(s + SWEEP_TIE) == SWEEP_LAST:
-                    best = position
-        store_i64(known, best)
-        if mean:
-            sums_mean(_sweep_sums(s), members, _sweep_memo(s, slot))
-    if mean:
-        _sweep_store_mean(s, out, _sweep_memo(s, slot))
-    else:
-        _sweep_copy(s, out, load_i64(known))
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_answer(s: int, out: int, half: int, place: int, tied: bool) -> None:
-    """Answer a query whose leftmost best vertex of a half is at `place`, and with it, where `tied`, the edge
-    to the right.
-    """
-    chain = _sweep_half(s, half)
-    vertex = chain + CHAIN_BYTES * place
-    tie = load_i64(s + SWEEP_TIE)
-    if tie == SWEEP_FIRST:
-        _sweep_copy(s, out, load_i64(vertex + (CHAIN_EDGE_FIRST if tied else CHAIN_FIRST)))
-        return
-    if tie == SWEEP_LAST:
-        _sweep_copy(s, out, load_i64(vertex + (CHAIN_EDGE_LAST if tied else CHAIN_LAST)))
-        return
-    number = 2 * place + (1 if tied else 0)
-    slot = half * _SWEEP_RECENT + (number & (_SWEEP_RECENT - 1))
-    known = s + _SWEEP_MEMO_SETS + 8 * slot
-    if load_i64(known) != number:
-        members = chain + CHAIN_BYTES * load_i64(s + SWEEP_COUNT)
-        begin = load_i64(vertex + CHAIN_FROM)
-        end = load_i64(vertex + (CHAIN_BYTES + CHAIN_UPTO if tied else CHAIN_UPTO))
-        sums_clear(_sweep_sums(s))
-        for index in range(begin, end):
-            _sweep_add(s, load_i64(members + 8 * index))
-        sums_mean(_sweep_sums(s), end - begin, _sweep_memo(s, slot))
-        store_i64(known, number)
-    _sweep_store_mean(s, out, _sweep_memo(s, slot))
+from attnc_backends.numba.runtime.sweep_layout import (
+    SWEEP_ACC,
+    SWEEP_BLOCK,
+    SWEEP_COUNT,
+    SWEEP_COUNTS,
+    SWEEP_HEADS,
+    SWEEP_KEY_DTYPE,
+    SWEEP_KEY_ELEMENT,
+    SWEEP_KEY_STEP,
+    SWEEP_KEYS,
+    SWEEP_LANES,
+    SWEEP_LEFT,
+    SWEEP_MEMO_SETS,
+    SWEEP_MEMOS,
+    SWEEP_OUT,
+    SWEEP_OUT_HEAD,
+    SWEEP_OUT_ROW,
+    SWEEP_POLYGON,
+    SWEEP_QUERIES,
+    SWEEP_QUERY_ELEMENT,
+    SWEEP_QUERY_HEAD,
+    SWEEP_QUERY_ROW,
+    SWEEP_REVERSED,
+    SWEEP_ROW_BITS,
+    SWEEP_ROWS,
+    SWEEP_SEARCHED,
+    SWEEP_VALUE_WIDTH,
+    sweep_half,
+    sweep_hints,
+    sweep_points,
+    sweep_sums,
+)
+from attnc_backends.numba.runtime.sweep_sort import (
+    sort_key,
+    sort_pairs,
+)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -328,33 +140,43 @@ def _sweep_certified(
 @njit(nogil=True, error_model="numpy")
 def _sweep_walk(s: int, vertices: int, half: int, pairs: int, queries: int) -> None:
     """Answer the sorted queries by the strict vertices of a half, each from the place of the one before."""
-    chain = _sweep_half(s, half)
+    chain, hints = sweep_half(s, half), sweep_hints(s, half)
     dtype, element = load_i64(s + SWEEP_KEY_DTYPE), load_i64(s + SWEEP_QUERY_ELEMENT)
     flip = -1.0 if load_i64(s + SWEEP_REVERSED) != 0 else 1.0
     place = 0
     for index in range(queries):
         row = load_i64(pairs + 16 * index + 8)
-        at = _sweep_place(
+        at = sweep_place(
             row, load_i64(s + SWEEP_QUERIES), load_i64(s + SWEEP_QUERY_HEAD), load_i64(s + SWEEP_QUERY_ROW)
         )
         qx = flip * load_element(at, dtype)
         qy = abs(load_element(at + element, dtype))
-        place, tied = _sweep_certified(chain, vertices, place, qx, qy, s + _SWEEP_ACC)
-        out = _sweep_place(
+        # Past the edges that rise by their slopes, in steps that double and then halve.
+        slope = -qx / qy
+        step = 1
+        while place + step < vertices and load_f64(hints + 8 * (place + step - 1)) > slope:
+            place += step
+            step <<= 1
+        while step > 1:
+            step >>= 1
+            if place + step < vertices and load_f64(hints + 8 * (place + step - 1)) > slope:
+                place += step
+        place, tied = _sweep_certified(chain, vertices, place, qx, qy, s + SWEEP_ACC)
+        out = sweep_place(
             row, load_i64(s + SWEEP_OUT), load_i64(s + SWEEP_OUT_HEAD), load_i64(s + SWEEP_OUT_ROW)
         )
-        _sweep_answer(s, out, half, place, tied)
+        sweep_answer(s, out, half, place, tied)
 
 
 @njit(nogil=True, error_model="numpy")
 def _sweep_slopes(s: int, half: int, vertices: int) -> None:
     """Write the rounded slope of every edge of a half to its hints."""
-    chain = _sweep_half(s, half)
+    chain = sweep_half(s, half)
     for edge in range(vertices - 1):
         at = chain + CHAIN_BYTES * edge
         across = load_f64(at + CHAIN_BYTES) - load_f64(at)
         rise = load_f64(at + CHAIN_BYTES + 8) - load_f64(at + 8)
-        store_f64(_sweep_hints(s, half) + 8 * edge, rise / across)
+        store_f64(sweep_hints(s, half) + 8 * edge, rise / across)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -365,10 +187,8 @@ def _sweep_search(s: int, upper: int, lower: int) -> None:
     dtype, element = load_i64(s + SWEEP_KEY_DTYPE), load_i64(s + SWEEP_QUERY_ELEMENT)
     flip = -1.0 if load_i64(s + SWEEP_REVERSED) != 0 else 1.0
     step, out_step = load_i64(s + SWEEP_QUERY_ROW), load_i64(s + SWEEP_OUT_ROW)
-    for half in range(2):
-        _sweep_slopes(s, half, upper if half == 0 else lower)
-    hints, hints_apart = _sweep_hints(s, 0), _sweep_hints(s, 1) - _sweep_hints(s, 0)
-    chain, apart = _sweep_half(s, 0), _sweep_half(s, 1) - _sweep_half(s, 0)
+    hints, hints_apart = sweep_hints(s, 0), sweep_hints(s, 1) - sweep_hints(s, 0)
+    chain, apart = sweep_half(s, 0), sweep_half(s, 1) - sweep_half(s, 0)
     for head in range(load_i64(s + SWEEP_HEADS)):
         at = load_i64(s + SWEEP_QUERIES) + head * load_i64(s + SWEEP_QUERY_HEAD)
         out = load_i64(s + SWEEP_OUT) + head * load_i64(s + SWEEP_OUT_HEAD)
@@ -385,44 +205,52 @@ def _sweep_search(s: int, upper: int, lower: int) -> None:
                 place = 0
                 ahead = vertices - 1
                 slopes = hints + half * hints_apart
-                while ahead > _SWEEP_LANES:
+                while ahead > SWEEP_LANES:
                     skip = ahead >> 1
                     place += skip * int(load_f64(slopes + 8 * (place + skip - 1)) > slope)
                     ahead -= skip
                 place += count_above(slopes + 8 * place, ahead, slope)
                 place, tied = _sweep_certified(
-                    chain + half * apart, vertices, place, qx, height, s + _SWEEP_ACC
+                    chain + half * apart, vertices, place, qx, height, s + SWEEP_ACC
                 )
-                _sweep_answer(s, out, half, place, tied)
+                sweep_answer(s, out, half, place, tied)
             at += step
             out += out_step
 
 
 @njit(nogil=True, error_model="numpy")
-def _sweep_sorted(s: int, half: int, pairs: int, spare: int) -> int:
-    """Write a pair for each query of a half and sort them as they turn; their number."""
+def _sweep_sorted(s: int, half: int, begin: int, end: int, pairs: int, spare: int) -> int:
+    """Write a pair for each query of a half among rows [begin, end), counted through all heads, and sort them
+    as they turn; their number.
+    """
     dtype, element = load_i64(s + SWEEP_KEY_DTYPE), load_i64(s + SWEEP_QUERY_ELEMENT)
     flip = -1.0 if load_i64(s + SWEEP_REVERSED) != 0 else 1.0
     sign = 1.0 - 2.0 * half
+    rows = load_i64(s + SWEEP_ROWS)
+    head = begin // rows
+    i = begin - head * rows
     queries = 0
-    for head in range(load_i64(s + SWEEP_HEADS)):
+    for _ in range(begin, end):
         at = load_i64(s + SWEEP_QUERIES) + head * load_i64(s + SWEEP_QUERY_HEAD)
-        for i in range(load_i64(s + SWEEP_ROWS)):
-            qx = flip * load_element(at, dtype)
-            qy = sign * (flip * load_element(at + element, dtype))
-            if qy > 0.0 and qy < math.inf and abs(qx) < math.inf:
-                store_i64(pairs + 16 * queries, sort_key(qx / qy))
-                store_i64(pairs + 16 * queries + 8, (head << _SWEEP_ROW_BITS) | i)
-                queries += 1
-            at += load_i64(s + SWEEP_QUERY_ROW)
-    sort_pairs(pairs, spare, queries, s + _SWEEP_COUNTS)
+        at += i * load_i64(s + SWEEP_QUERY_ROW)
+        qx = flip * load_element(at, dtype)
+        qy = sign * (flip * load_element(at + element, dtype))
+        if qy > 0.0 and qy < math.inf and abs(qx) < math.inf:
+            store_i64(pairs + 16 * queries, sort_key(qx / qy))
+            store_i64(pairs + 16 * queries + 8, (head << SWEEP_ROW_BITS) | i)
+            queries += 1
+        i += 1
+        if i == rows:
+            i = 0
+            head += 1
+    sort_pairs(pairs, spare, queries, s + SWEEP_COUNTS)
     return queries
 
 
 @njit(nogil=True, error_model="numpy")
 def _sweep_read_keys(s: int) -> bool:
     """Copy the keys as doubles to the points; whether all are finite."""
-    points = _sweep_points(s)
+    points = sweep_points(s)
     keys, step = load_i64(s + SWEEP_KEYS), load_i64(s + SWEEP_KEY_STEP)
     element, dtype = load_i64(s + SWEEP_KEY_ELEMENT), load_i64(s + SWEEP_KEY_DTYPE)
     # A difference with itself is 0 for finite numbers, and NaN for all others.
@@ -453,10 +281,10 @@ def _sweep_axis_rows(s: int, left: int) -> tuple[int, int, int]:
             qx = flip * load_element(at, dtype)
             qy = flip * load_element(at + element, dtype)
             if not (math.isfinite(qx) and math.isfinite(qy)):
-                store_i64(left + 8 * unanswered, (head << _SWEEP_ROW_BITS) | i)
+                store_i64(left + 8 * unanswered, (head << SWEEP_ROW_BITS) | i)
                 unanswered += 1
             elif qy == 0.0:
-                _sweep_axis_row(s, out, 2 if qx == 0.0 else (0 if qx < 0.0 else 1))
+                sweep_axis_row(s, out, 2 if qx == 0.0 else (0 if qx < 0.0 else 1))
             else:
                 above += int(qy > 0.0)
                 below += int(qy < 0.0)
@@ -470,26 +298,27 @@ def sweep(s: int) -> int:
     """Answer every query over at least one key, as the front of the region says.
 
     Returns the number of rows left to the caller, because the query is not finite, listed at `SWEEP_LEFT`;
-    -1 when a key is not finite and nothing was written. O((n + m) log): two sorts, then one walk.
+    -1 when a key is not finite and nothing was written. O((n + m) log): sorts, then one walk.
     """
     if not _sweep_read_keys(s):
         return -1
     count = load_i64(s + SWEEP_COUNT)
-    points = _sweep_points(s)
+    points = sweep_points(s)
     pairs = points + 16 * count
     gathered = pairs + 16 * count
-    asked = _sweep_hints(s, 2)
+    asked = sweep_hints(s, 2)
     total = load_i64(s + SWEEP_HEADS) * load_i64(s + SWEEP_ROWS)
-    left = asked + 32 * total
+    block = min(total, SWEEP_BLOCK)
+    left = asked + 32 * block
     store_i64(s + SWEEP_LEFT, left)
-    sums_start(_sweep_sums(s), load_i64(s + SWEEP_VALUE_WIDTH))
-    for slot in range(_SWEEP_MEMOS):
-        store_i64(s + _SWEEP_MEMO_SETS + 8 * slot, -1)
+    sums_start(sweep_sums(s), load_i64(s + SWEEP_VALUE_WIDTH))
+    for slot in range(SWEEP_MEMOS):
+        store_i64(s + SWEEP_MEMO_SETS + 8 * slot, -1)
     unanswered, above, below = _sweep_axis_rows(s, left)
     if above + below == 0:
         return unanswered
-    candidates = chain_candidates(points, count, pairs, s + _SWEEP_POLYGON)
-    sort_pairs(pairs, gathered, candidates, s + _SWEEP_COUNTS)
+    candidates = chain_candidates(points, count, pairs, s + SWEEP_POLYGON)
+    sort_pairs(pairs, gathered, candidates, s + SWEEP_COUNTS)
     chain_gather(points, pairs, candidates, gathered)
     upper = 1
     lower = 1
@@ -497,18 +326,24 @@ def sweep(s: int) -> int:
     # each callee once per constant.
     for half in range(2):
         if (above if half == 0 else below) > 0:
-            chain = _sweep_half(s, half)
+            chain = sweep_half(s, half)
             members = chain + CHAIN_BYTES * count
             sign = 1.0 - 2.0 * half
-            vertices = chain_build(gathered, sign, pairs, candidates, chain, members, s + _SWEEP_ACC)
+            vertices = chain_build(gathered, sign, pairs, candidates, chain, members, s + SWEEP_ACC)
             if half == 0:
                 upper = vertices
             else:
                 lower = vertices
-    if max(upper, lower) <= _SWEEP_SEARCHED:
+    for half in range(2):
+        _sweep_slopes(s, half, upper if half == 0 else lower)
+    if max(upper, lower) <= SWEEP_SEARCHED:
         _sweep_search(s, upper, lower)
         return unanswered
-    for half in range(2):
-        queries = _sweep_sorted(s, half, asked, asked + 16 * total)
-        _sweep_walk(s, upper if half == 0 else lower, half, asked, queries)
+    begin = 0
+    while begin < total:
+        end = min(begin + block, total)
+        for half in range(2):
+            queries = _sweep_sorted(s, half, begin, end, asked, asked + 16 * block)
+            _sweep_walk(s, upper if half == 0 else lower, half, asked, queries)
+        begin = end
     return unanswered
