@@ -64,6 +64,11 @@ def _gaussian(rng, count, width):
     return rng.normal(size=(count, width))
 
 
+def _huge(rng, count, width):
+    """Together with tiny queries: every product is of ordinary size, and its rounding error counts."""
+    return rng.normal(size=(count, width)) * 1e300
+
+
 def _far(rng, count, width):
     """Large integers with a small difference, near what doubles hold exactly."""
     return (2.0**52 * rng.integers(-1, 2, (count, width))) + rng.integers(-1, 2, (count, width))
@@ -73,7 +78,7 @@ FAMILIES = {
     family.__name__.strip("_").replace("_", " "): family
     for family in (
         _grid, _line, _duplicates, _one_point, _near_ties, _exponents, _polygon, _sphere, _positions,
-        _addresses, _constant_column, _gaussian, _far,
+        _addresses, _constant_column, _gaussian, _huge, _far,
     )
 }  # fmt: skip
 
@@ -94,4 +99,5 @@ def queries_for(rng, keys, count):
     simple = rng.choice([-1.0, 0.0, 1.0, -0.0, 3.0], (count, width))
     kind = rng.integers(0, 6, count)[:, np.newaxis]
     choices = [across, -across, simple, other, rng.normal(size=(count, width)), across * (1 + 2.0**-52)]
-    return np.select([kind == number for number in range(6)], choices)
+    found = np.select([kind == number for number in range(6)], choices)
+    return found * 2.0**-1030 if rng.random() < 0.15 else found

@@ -75,7 +75,8 @@ def key_scan_bound(width: int, one_norm: float, largest: float, itemsize: int) -
     if not part < 0.1:
         return math.inf
     tiny = 5e-324 if itemsize == 8 else 2.0**-149
-    bound = part / (1.0 - part) * KEY_SCAN_SLACK * one_norm * largest + 2.0 * (width + 2) * tiny
+    # The two norms first: a small factor times a small norm would underflow beside large keys.
+    bound = one_norm * largest * (part / (1.0 - part) * KEY_SCAN_SLACK) + 2.0 * (width + 2) * tiny
     return bound if bound == bound else math.inf
 
 
