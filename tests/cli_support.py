@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from attnc.cli import app
 from attnc_ir.graph import Graph
+from attnc_ir.ops import Append, AttendStep
 from attnc_ir.storage import NUMPY
 from attnc_ir.types import Symbol
 
@@ -73,4 +74,17 @@ def arrays_for(graph: Graph, sizes: dict[str, int], steps: int | None = None) ->
             found[value.name] = np.ones(shape, NUMPY[dtype])
         else:
             found[value.name] = draw.random(shape) < 0.7
+    for name in promised_keys(graph):
+        rows = found[name]
+        place = np.arange(len(rows), dtype=rows.dtype).reshape(-1, *[1] * (rows.ndim - 2))
+        rows[..., 0], rows[..., 1] = 2 * place, -place * place  # integers, in order, on a parabola
     return found
+
+
+def promised_keys(graph: Graph) -> set[str]:
+    """Keys of steps of which a node promises something."""
+    roots = graph.cache_roots()
+    promised = {roots[op.cache.name] for op in graph.ops if isinstance(op, AttendStep) and op.keys}
+    return {
+        op.key.name for op in graph.ops if isinstance(op, Append) and roots[op.cache.name] in promised
+    }
