@@ -85,6 +85,4 @@ def promised_keys(graph: Graph) -> set[str]:
     """Keys of steps of which a node promises something."""
     roots = graph.cache_roots()
     promised = {roots[op.cache.name] for op in graph.ops if isinstance(op, AttendStep) and op.keys}
-    return {
-        op.key.name for op in graph.ops if isinstance(op, Append) and roots[op.cache.name] in promised
-    }
+    return {op.key.name for op in graph.ops if isinstance(op, Append) and roots[op.cache.name] in promised}

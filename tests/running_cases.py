@@ -8,13 +8,27 @@ from hypothesis import strategies as st
 import attnc
 
 
+class Engines(dict):
+    """Programs of one spec by name; `"dense"` is compiled when it is first asked for."""
+
+    def __init__(self, spec, programs):
+        super().__init__(programs)
+        self.spec = spec
+        self._dense = None
+
+    def __missing__(self, name):
+        assert name == "dense", name
+        self._dense = self._dense or attnc.compile(self.spec, strategy="dense")
+        return self._dense
+
+
 def everywhere(spec, strategy):
-    """One spec by a strategy, by the dense scan and by the reference interpreter."""
-    return {
+    """One spec by a strategy and by the reference interpreter; by the dense scan, too, for long inputs."""
+    programs = {
         strategy: attnc.compile(spec, strategy=strategy),
-        "dense": attnc.compile(spec, strategy="dense"),
         "reference": attnc.compile(spec, strategy="dense", backend="numpy"),
     }
+    return Engines(spec, programs)
 
 
 def columns(draw, shape, dtype, *, wild=False, numbers=(0.0, 1.0, -1.0, 2.0, -0.0, 0.1, 1.0 + 2.0**-20)):

@@ -10,11 +10,11 @@ from exact_modes import modes
 from exact_oracle import answers, tied
 from exact_sweep import sweep
 
-MODES = 14
+MODES = 6
 
 
 def test_drawn_cases_agree_with_integer_arithmetic():
-    by_mode, _ = sweep(modes()[:MODES], seed=1, cases=20_000)
+    by_mode, _ = sweep(modes()[:MODES], seed=1, cases=12_000)
     assert len(by_mode) == MODES
 
 
@@ -46,7 +46,7 @@ def test_a_difference_is_found(monkeypatch):
     """An oracle that is wrong about ties must be contradicted."""
     monkeypatch.setattr("exact_sweep.tied", lambda queries, keys, allowed, sign: allowed)
     with pytest.raises(Exception, match="wanted"):
-        sweep(modes()[:1], seed=1, cases=2_000)
+        sweep(modes()[2:3], seed=1, cases=2_000)
 
 
 def test_states_under_random_interleaving_answer_as_those_built_from_nothing():

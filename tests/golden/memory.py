@@ -296,7 +296,11 @@ def g0_n1_rows(frame, t, first, last, scratch):
         b = unit // d_H
         hk = h // 1
         i = n_keys0 - 1
-        if n_keys0 == 0:
+        lo = 0
+        hi = n_keys0
+        hi = max(hi, 0)
+        lo = min(lo, hi)
+        if hi == 0:
             for c in range(3):
                 store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
             continue
