@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint fmt demo bench fuzz clean
+.PHONY: help setup test lint fmt demo bench fuzz thorough clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +30,10 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 test: lint ## lint, then every test
-	$(BIN)/pytest -n $(JOBS) --dist worksteal
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+thorough: $(STAMP) ## the tests that make test leaves out: long lives and long inputs
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m thorough
 
 lint: $(STAMP) ## style, format, types and import contracts
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 import attnc
@@ -15,6 +16,11 @@ STRICT = "select-strategy"
 TOLERANCE = {DType.F64: 1e-12, DType.F32: 1e-5, DType.F16: 1e-2, DType.BF16: 1e-2}
 STYLES = ["normal", "integers", "near ties", "constant"]
 LAYOUTS = ["plain", "transposed", "reversed", "strided", "broadcast", "unaligned", "read-only"]
+
+
+def thorough_but(names, *kept):
+    """Parameters of which only those `kept` are tried in every run; the others by `make thorough`."""
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.thorough) for name in names]
 
 
 @cache

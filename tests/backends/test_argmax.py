@@ -95,6 +95,7 @@ def test_every_strategy_names_the_winners_of_the_reference(family, seed, layout,
     check(compiled(WIDE), {name: laid_out(array, layout) for name, array in arrays.items()})
 
 
+@pytest.mark.thorough
 @given(seed=seeds, n=st.sampled_from([0, 1, 2, 9, 30]))
 def test_strategies_without_a_search_name_positions_too(seed, n):
     rng = np.random.default_rng(seed)
@@ -119,6 +120,7 @@ def test_strategies_that_search_cleverly_name_positions_too(seed, family, n):
     check(program, {"q": q, "k": k, "v": rng.normal(size=(2, n, 3)).astype(np.float32), "i": i})
 
 
+@pytest.mark.thorough
 def test_steps_name_positions_in_the_cache():
     rng = np.random.default_rng(4)
     k = rng.integers(-2, 3, (60, 2, 2)) * 1.0
@@ -148,6 +150,7 @@ def test_positions_are_those_of_the_winners():
                 )
 
 
+@pytest.mark.thorough
 def test_top_k_positions_fall_in_score_and_ties_stand_as_the_rule_says():
     k = np.array([3.0, 1.0, 3.0, 2.0, 3.0]).reshape(1, 1, 5, 1)
     q = np.ones((1, 1, 1, 1))

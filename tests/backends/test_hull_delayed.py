@@ -41,11 +41,13 @@ def rows_of(family, seed):
     return rows
 
 
+@pytest.mark.thorough
 @given(data=st.data(), family=families, seed=st.integers(0, 2**32))
 def test_every_life_of_a_state_gives_the_same_answers(programs, data, family, seed):
     drive(programs, rows_of(family, seed), data.draw)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_long_lives_agree_with_dense(programs, family):
     arrays = rows_of(family, 7)(300)

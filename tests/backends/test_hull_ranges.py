@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import attnc
 from attnc_backends.numba import executable
-from backend_cases import compiled, laid_out, layouts, same_numbers, seeds
+from backend_cases import compiled, laid_out, layouts, same_numbers, seeds, thorough_but
 from hull_keys import FAMILIES, families, keys_of, queries_of
 
 HEADS = "%q: {t}[B x H x N x 2], %k: {t}[B x G x M x 2], %v: {v}[B x G x M x 2]"
@@ -103,7 +103,7 @@ def agree(results, expected):
         same_numbers(got, wanted)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", thorough_but(SPECS, "windows"))
 @settings(max_examples=max(40, settings.default.max_examples))
 @given(
     family=families,

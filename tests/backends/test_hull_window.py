@@ -41,6 +41,7 @@ def rows_of(family, seed):
     return rows
 
 
+@pytest.mark.thorough
 @settings(max_examples=max(15, settings.default.max_examples // 4))
 @given(data=st.data(), family=families, seed=st.integers(0, 2**32))
 def test_every_life_of_a_state_gives_the_same_answers(programs, data, family, seed):
@@ -52,6 +53,7 @@ def same_steps(programs, states, arrays):
     assert equal(*answers)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_long_lives_agree_with_dense(programs, family):
     pair = [programs[name] for name in ("hull", "dense")]

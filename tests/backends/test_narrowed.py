@@ -1,5 +1,6 @@
 """Nodes that were narrowed or lifted, compiled: the bits of the reference on the graph as it was written."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,12 +34,14 @@ def program():
     return PROGRAM["one"]
 
 
+@pytest.mark.thorough
 def test_the_strategies_are_those_of_the_effective_width():
     chosen = [program().plan.node(name).chosen.strategy for name in ("flat", "line", "tilted", "solid")]
     assert chosen[:3] == ["sweep", "extremum", "hull"]
     assert chosen[3] != "dense"
 
 
+@pytest.mark.thorough
 @settings(max_examples=max(80, settings.default.max_examples))
 @given(data=st.data(), n=st.sampled_from([0, 1, 5]), m=st.sampled_from([0, 1, 4, 9]), wild=st.booleans())
 def test_bits_are_those_of_the_reference(data, n, m, wild):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import attnc
 from attnc_backends.numba import vectors
+from backend_cases import thorough_but
 
 MANY = settings(max_examples=max(60, settings.default.max_examples))
 
@@ -37,7 +38,7 @@ def compiled(monkeypatch, text, vector_bytes, backend=None):
     return attnc.compile(text, **({"backend": backend} if backend else {}))
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(scope="module", params=thorough_but(KINDS, "packed", "padded"))
 def programs(request):
     dtype, width, tie, rest, vector_bytes = KINDS[request.param]
     scan, dense = (

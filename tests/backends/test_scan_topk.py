@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import attnc
 from attnc_backends.numba import vectors
+from backend_cases import thorough_but
 
 FAMILIES = ["integers", "tenths", "equal", "near", "powers", "huge", "strange", "normal"]
 
@@ -46,7 +47,7 @@ def drawn(rng, family, shape, dtype):
     return np.asarray(x).astype(dtype)
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(scope="module", params=thorough_but(KINDS, "packed"))
 def programs(request):
     t, d, tie, k, mask, vector_bytes = KINDS[request.param]
     scan, dense = (BATCH.format(t=t, d=d, tie=tie, k=k, mask=mask, s=s) for s in ("scan", "dense"))
@@ -115,6 +116,7 @@ def steps():
     return tuple(attnc.compile(STEP.format(s=s)) for s in ("scan", "dense"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_steps_hold_what_dense_holds(steps, family):
     rng = np.random.default_rng(3)

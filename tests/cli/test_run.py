@@ -22,7 +22,12 @@ def twice(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [(path, graph.name) for path in EXAMPLES for graph in library.load(path)],
+    [
+        # Every strategy's code is compiled for that one; other tests do so, too.
+        pytest.param(path, graph.name, marks=pytest.mark.thorough if path.stem == "strategies" else ())
+        for path in EXAMPLES
+        for graph in library.load(path)
+    ],
     ids=lambda part: getattr(part, "stem", part),
 )
 def test_every_example_graph_agrees_with_the_reference(path, name, tmp_path) -> None:

@@ -77,12 +77,14 @@ def rows(draw, steps, *, wild):
     }
 
 
+@pytest.mark.thorough
 @settings(max_examples=50)
 @given(st.data())
 def test_extreme_steps_under_truncation_forks_and_snapshots(steppers, data):
     drive(steppers, lambda steps: rows(data.draw, steps, wild=data.draw(st.booleans())), data.draw)
 
 
+@pytest.mark.thorough
 def test_growth_takes_queues_along(steppers):
     # The arena starts with room for 256 rows; in one long extend it moves twice.
     draw = np.random.default_rng(1)

@@ -62,6 +62,7 @@ def test_the_table_answers_like_the_reference(programs, data):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("spread", [3, 300, 2**20])
 def test_many_keys(programs, spread):
     draw = np.random.default_rng(spread)
@@ -167,6 +168,7 @@ def test_promised_keys(promised, data):
         np.testing.assert_array_equal(other[0], answers[0][0])
 
 
+@pytest.mark.thorough
 def test_growth_takes_the_table_along(steppers, promised, monkeypatch):
     # A state that cannot reserve memory starts with room for 256 rows and moves.
     monkeypatch.setattr(state_memory, "RESERVED_BYTES", 0)

@@ -115,6 +115,7 @@ def test_batches_answer_like_the_reference(programs, data, shape, broken, n, m, 
     assert_same(programs, {"x": x, "up": up, "k": keys, "v": v, "w": w})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", sorted(set(SHAPES)))
 @pytest.mark.parametrize("broken", sorted(set(BREAKS)))
 def test_long_sequences_answer_like_the_dense_scan(programs, shape, broken):
@@ -149,6 +150,7 @@ def test_steps_under_truncation_forks_and_snapshots(steppers, data):
     drive(steppers, lambda steps: rows(data.draw, steps), data.draw)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("shape", "broken"), [("parabola", "none"), ("upwards", "nudge"), ("line", "above")])
 def test_many_steps_in_several_calls(steppers, shape, broken):
     rng = np.random.default_rng(1)

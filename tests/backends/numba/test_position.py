@@ -56,6 +56,7 @@ def programs():
     return everywhere(SPEC, "position")
 
 
+@pytest.mark.thorough
 def test_each_node_reads_at_its_own_distance(programs):
     nodes = [op for op in programs["position"].module["g"].ops if isinstance(op, Attend)]
     square = 94906266  # beyond, j * j is no longer exact
@@ -70,6 +71,7 @@ def test_each_node_reads_at_its_own_distance(programs):
     assert not any("proof" in note for note in programs["position"].plan.node("g").notes)
 
 
+@pytest.mark.thorough
 @settings(max_examples=60)
 @given(st.data())
 def test_positions_answer_like_the_reference(programs, data):

@@ -110,6 +110,7 @@ def test_a_tree_picks_what_the_reference_picks(programs, seed, keys, queries, n,
     assert_same(programs, inputs(seed, keys, queries, n, m, batch=batch))
 
 
+@pytest.mark.thorough
 @MANY
 @given(st.integers(0, 2**32), families, families, st.integers(1, 40), st.integers(100, 5000))
 def test_a_deep_tree_picks_what_dense_picks(programs, seed, keys, queries, n, m):
@@ -201,12 +202,14 @@ def rows(draw, steps, *, wild):
     }
 
 
+@pytest.mark.thorough
 @settings(max_examples=40)
 @given(st.data())
 def test_steps_under_truncation_forks_and_snapshots(steppers, data):
     drive(steppers, lambda steps: rows(data.draw, steps, wild=data.draw(st.booleans())), data.draw)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_many_steps_pick_what_dense_picks(steppers, family):
     # 64 keys fill a leaf, 256 and 1024 are arranged anew; 256 and more move to a larger arena.
