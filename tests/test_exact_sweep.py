@@ -12,7 +12,6 @@ from exact_sweep import sweep
 
 # Lives of states over every kind of structure, and a batch; the long sweep draws many more modes.
 SHORT = [
-    Mode(1, "f32", "mean", "window", "-0.75", step=True),
     Mode(2, "f64", "mean", "everything", "1.0", step=True),
     Mode(2, "f64", "first", "window", "1.0", step=True),
     Mode(3, "f32", "last", "documents", "0.1", step=False),
@@ -28,7 +27,6 @@ def test_drawn_cases_agree_with_integer_arithmetic():
         "scan",
         "hull",
         "tree",
-        "extremum",
         "position",
     }
 
@@ -61,7 +59,7 @@ def test_a_difference_is_found(monkeypatch):
     """An oracle that is wrong about ties must be contradicted."""
     monkeypatch.setattr("exact_sweep.tied", lambda queries, keys, allowed, sign: allowed)
     with pytest.raises(Exception, match="wanted"):
-        sweep(SHORT[1:2], seed=1, cases=2_000)
+        sweep(SHORT[:1], seed=1, cases=2_000)
 
 
 def test_states_under_random_interleaving_answer_as_those_built_from_nothing():

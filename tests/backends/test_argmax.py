@@ -75,6 +75,7 @@ def check(program, arrays):
     return found
 
 
+@pytest.mark.thorough
 @given(
     family=families,
     seed=seeds,

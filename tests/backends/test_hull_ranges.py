@@ -129,6 +129,7 @@ def test_ranges_by_hull_are_exact(name, family, seed, how, shape):
     agree(hull("g", **arrays), attnc.reference(hull.source_module, "g", **arrays))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_hulls_and_dense_agree_on_long_sequences(name, family):

@@ -68,6 +68,7 @@ def test_long_lives_agree_with_dense(programs, family):
         same_steps(pair, states, rows(70))
 
 
+@pytest.mark.thorough
 def test_a_state_read_from_a_file_goes_on(programs, tmp_path):
     pair = [programs[name] for name in ("hull", "dense")]
     states = [p.state() for p in pair]
