@@ -190,7 +190,7 @@ class NumbaGraph:
             raise ArgumentError(
                 f"{where}a state {what}; give {', '.join(f'{n}=...' for n in wanted) or 'none'}"
             )
-        return NumbaState(self.program, self.entry, dims)
+        return NumbaState(self.frames, self.entry, dims)
 
     def extend(self, state: NumbaState, arrays: Mapping[str, object], *, single: bool) -> Results:
         """Take the steps that `arrays` hold; on any error the state is as before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from attnc_backends.numba.access import GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
@@ -86,9 +87,9 @@ class GraphProgram:
         """
         return tuple((plan, number) for plan in self.caches for number in range(len(plan.structures)))
 
-    @property
+    @cached_property
     def libraries(self) -> tuple[Library, ...]:
-        """The libraries of the shared runtime that its functions call."""
+        """The libraries of the shared runtime that its functions, all of them written, call."""
         return libraries_called("\n".join(self.functions))
 
     @property

@@ -61,17 +61,17 @@ def _stride(size: int) -> int:
     return _aligned(size) if size < _PAGE else -(-size // _PAGE) * _PAGE + 5 * _ALIGN
 
 
-def first_arena(program: GraphProgram, entry: Entry, dims: Mapping[str, int]) -> Arena:
+def first_arena(frames: Frames, entry: Entry, dims: Mapping[str, int]) -> Arena:
     """An arena with as much room as may be reserved."""
     capacity = MAX_ROWS
     while capacity > FIRST_CAPACITY:
-        arena = Arena(program, entry, dims, capacity, reserved=True)
+        arena = Arena(frames, entry, dims, capacity, reserved=True)
         if arena.size <= RESERVED_BYTES:
             if arena.memory.size > 0:
                 return arena
             break
         capacity >>= 1
-    return Arena(program, entry, dims, FIRST_CAPACITY)
+    return Arena(frames, entry, dims, FIRST_CAPACITY)
 
 
 class Arena:
@@ -82,17 +82,18 @@ class Arena:
 
     def __init__(
         self,
-        program: GraphProgram,
+        frames: Frames,
         entry: Entry,
         dims: Mapping[str, int],
         capacity: int,
         *,
         reserved: bool = False,
     ) -> None:
+        program = frames.program
         self.capacity = capacity
         self.sections: list[Section] = []
         offset = 0
-        scratch_frame = Frames(program).blank()
+        scratch_frame = frames.blank()
         sizes = [
             _stride(entry(address_of(scratch_frame), Command.STRUCTURE_BYTES, capacity, number, 0))
             for number in range(len(program.structures))
@@ -149,15 +150,15 @@ class Arena:
 class NumbaState:
     """A state of a stateful graph: an arena and the number of steps taken. One call at a time."""
 
-    def __init__(self, program: GraphProgram, entry: Entry, dims: Mapping[str, int]) -> None:
-        self.program = program
+    def __init__(self, frames: Frames, entry: Entry, dims: Mapping[str, int]) -> None:
+        self.program = frames.program
         self.entry = entry
         self.dims = dict(dims)
-        self.frames = Frames(program)
-        self.appends = _appends_per_step(program)
+        self.frames = frames
+        self.appends = _appends_per_step(frames.program)
         self._length = 0
         self._busy = threading.Lock()
-        self.arena = first_arena(program, entry, dims)
+        self.arena = first_arena(frames, entry, dims)
         self._start(self.arena)
 
     def __len__(self) -> int:
@@ -230,7 +231,7 @@ class NumbaState:
         # Half as much again than asked for, so that a long extend is not followed by a growth at the very
         # next step.
         capacity = min(max(needed + needed // 2, 2 * self.arena.capacity), MAX_ROWS)
-        larger = Arena(self.program, self.entry, self.dims, capacity)
+        larger = Arena(self.frames, self.entry, self.dims, capacity)
         self._copy_rows(larger)
         self.arena = larger
 
@@ -340,9 +341,9 @@ class NumbaState:
     def fork(self) -> NumbaState:
         """An independent copy. Memory is shared by nothing but the system's untouched pages."""
         with self:
-            other = NumbaState(self.program, self.entry, self.dims)
+            other = NumbaState(self.frames, self.entry, self.dims)
             if other.arena.capacity < self.arena.capacity:
-                other.arena = Arena(self.program, self.entry, self.dims, self.arena.capacity)
+                other.arena = Arena(self.frames, self.entry, self.dims, self.arena.capacity)
             self._copy_rows(other.arena)
             other.advance(self._length)
             return other
