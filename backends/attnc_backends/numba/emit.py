@@ -70,6 +70,7 @@ _MARKS = {
     "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("),
     "key_scan": ("key_scan_",),
     "held": ("held", "special_value("),
+    "records": ("swap_records(", "sort_records("),
     "documents": ("document_",),
     "monotone": ("monotone_",),
 }

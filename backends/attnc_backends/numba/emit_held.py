@@ -73,7 +73,7 @@ def _sink(node: Node) -> str:
         _compare(node, f, "held + 24 * child", "held + 24 * node")
         with f.block("if leaves == 0"):
             f.line("break")
-        f.line("swap_held(held + 24 * node, held + 24 * child)\nnode = child")
+        f.line("swap_records(held + 24 * node, held + 24 * child)\nnode = child")
     f.line("return 0")
     return f.text()
 
@@ -89,15 +89,15 @@ def _take(node: Node) -> str:
         _compare(node, f, "held", "held + 24 * most")
         with f.block("if leaves == 0"):
             f.line("return size")
-        f.line("swap_held(held, held + 24 * most)")
+        f.line("swap_records(held, held + 24 * most)")
         f.line(f"return size if {node.call('sink', 'b', 'h', 'i', 'held', 'size', 'acc')} == 0 else -1")
-    f.line("swap_held(held + 24 * size, held + 24 * most)\nnode = size")
+    f.line("swap_records(held + 24 * size, held + 24 * most)\nnode = size")
     with f.block("while node > 0"):
         f.line("parent = (node - 1) // 2")
         _compare(node, f, "held + 24 * node", "held + 24 * parent")
         with f.block("if leaves == 0"):
             f.line("break")
-        f.line("swap_held(held + 24 * node, held + 24 * parent)\nnode = parent")
+        f.line("swap_records(held + 24 * node, held + 24 * parent)\nnode = parent")
     f.line("return size + 1")
     return f.text()
 
@@ -110,7 +110,7 @@ def _rank(node: Node) -> str:
         "rank", "b", "h", "i", "held", "size", "acc", doc="positions in descending order of score"
     )
     with f.block("for end in range(size - 1, 0, -1)"):
-        f.line("swap_held(held, held + 24 * end)")
+        f.line("swap_records(held, held + 24 * end)")
         with f.block(f"if {node.call('sink', 'b', 'h', 'i', 'held', 'end', 'acc')} != 0"):
             f.line("return -1")
     node.write_positions(f, "load_i64(held + 24 * place)", "size")
@@ -129,7 +129,8 @@ def _write(node: Node) -> str:
     dtype = node.op.value_type.dtype
     out, step = node.output_row(f)
     values, value_step, element = node.values_at(f)
-    f.line(f"values = {values}\nsort_held(held, size)\ntop, total = -math.inf, 0.0")
+    # By position, so that sums do not depend on how the heap came about.
+    f.line(f"values = {values}\nsort_records(held, size)\ntop, total = -math.inf, 0.0")
     with f.block("for place in range(size)"):
         f.line(f"x = {node.call('float_score', 'b', 'h', 'i', 'load_i64(held + 24 * place)', 'acc')}")
         f.line("store_f64(held + 24 * place + 8, x)")

@@ -7,6 +7,7 @@ sorted by id, in records of 24 bytes: id, first position, end.
 from numba import njit
 
 from attnc_backends.numba.runtime.memory import load_i32, load_i64, store_i64
+from attnc_backends.numba.runtime.records import sort_records
 
 
 @njit(nogil=True, error_model="numpy")
@@ -36,37 +37,11 @@ def document_runs(ids: int, step: int, size: int, count: int, table: int) -> int
         ordered = ordered and load_i64(table + 24 * run) > load_i64(table + 24 * (run - 1))
     if ordered:
         return runs
-    for start in range(runs // 2 - 1, -1, -1):
-        _document_sift(table, start, runs)
-    for end in range(runs - 1, 0, -1):
-        _document_swap(table, table + 24 * end)
-        _document_sift(table, 0, end)
+    sort_records(table, runs)
     for run in range(1, runs):
         if load_i64(table + 24 * run) == load_i64(table + 24 * (run - 1)):
             return -1
     return runs
-
-
-@njit(nogil=True, error_model="numpy")
-def _document_swap(x: int, y: int) -> None:
-    """Exchange two records."""
-    for byte in range(0, 24, 8):
-        word = load_i64(x + byte)
-        store_i64(x + byte, load_i64(y + byte))
-        store_i64(y + byte, word)
-
-
-@njit(nogil=True, error_model="numpy")
-def _document_sift(table: int, node: int, size: int) -> None:
-    """Heap sort's step: record `node` sinks below larger ids."""
-    while 2 * node + 1 < size:
-        child = 2 * node + 1
-        if child + 1 < size and load_i64(table + 24 * (child + 1)) > load_i64(table + 24 * child):
-            child += 1
-        if load_i64(table + 24 * child) <= load_i64(table + 24 * node):
-            return
-        _document_swap(table + 24 * node, table + 24 * child)
-        node = child
 
 
 @njit(nogil=True, error_model="numpy")

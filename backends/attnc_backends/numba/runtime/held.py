@@ -8,7 +8,7 @@ import math
 
 from numba import njit
 
-from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_f64, store_i64
+from attnc_backends.numba.runtime.memory import load_f64, store_f64, store_i64
 
 
 @njit(nogil=True, error_model="numpy")
@@ -26,37 +26,6 @@ def held_kind(record: int) -> int:
     if error >= 0.0:
         return 0
     return 1 if error == -1.0 else -1
-
-
-@njit(nogil=True, error_model="numpy")
-def swap_held(x: int, y: int) -> None:
-    """Exchange two records."""
-    for byte in range(0, 24, 8):
-        word = load_i64(x + byte)
-        store_i64(x + byte, load_i64(y + byte))
-        store_i64(y + byte, word)
-
-
-@njit(nogil=True, error_model="numpy")
-def sort_held(held: int, size: int) -> None:
-    """Records by increasing position (heap sort), so that sums do not depend on how the heap came about."""
-    for start in range(size // 2 - 1, -1, -1):
-        _held_sift(held, start, size)
-    for end in range(size - 1, 0, -1):
-        swap_held(held, held + 24 * end)
-        _held_sift(held, 0, end)
-
-
-@njit(nogil=True, error_model="numpy")
-def _held_sift(held: int, node: int, size: int) -> None:
-    while 2 * node + 1 < size:
-        child = 2 * node + 1
-        if child + 1 < size and load_i64(held + 24 * (child + 1)) > load_i64(held + 24 * child):
-            child += 1
-        if load_i64(held + 24 * child) <= load_i64(held + 24 * node):
-            return
-        swap_held(held + 24 * node, held + 24 * child)
-        node = child
 
 
 @njit(nogil=True, error_model="numpy")

@@ -1,12 +1,13 @@
 """Finding the best vertex of a half for a query: a guess in doubles, certified by exact score differences.
 
-Along a strict chain the score rises, is level on at most one edge, then falls: the winner is the first vertex
-whose edge to the right does not rise. Two exact comparisons prove it. Guesses may be off by a rounding, never
-the answer; where doubles mislead (overflow, cancellation) bisection on exact comparisons takes over.
+Two exact comparisons prove a guess, as along any strict chain (certified.py). Guesses may be off by a
+rounding, never the answer; where doubles mislead (overflow, cancellation) bisection on exact comparisons
+takes over.
 """
 
 from numba import njit
 
+from attnc_backends.numba.runtime.certified import certified
 from attnc_backends.numba.runtime.exact import compare_dot2
 from attnc_backends.numba.runtime.hull_header import HULL_FAN, HULL_FAN_SHIFT
 from attnc_backends.numba.runtime.hull_layout import (
@@ -44,52 +45,6 @@ _HULL_WALK = 4
 # --- runs: the vertices are the first positions ---
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
-def _hull_run_rise(keys: int, qx: float, qy: float, edge: int, scratch: int) -> int:
-    """Sign of the score of key edge + 1 minus that of key `edge`."""
-    at = keys + 16 * edge
-    x1 = load_f64(at + 16)
-    y1 = load_f64(at + 24)
-    return compare_dot2(qx, qy, x1, y1, load_f64(at), load_f64(at + 8), scratch)
-
-
-@njit(nogil=True, error_model="numpy")
-def _hull_run_gallop(
-    keys: int, count: int, qx: float, qy: float, guess: int, scratch: int
-) -> tuple[int, bool]:
-    """hull_search_run after its guess turned out wrong: O(log distance)."""
-    out_of_line()
-    # The winner lies right of `low` and not right of `high`; `level` says whether the edge after `high` is.
-    low = -1
-    high = count - 1
-    level = False
-    probe = guess
-    step = 1
-    while 0 <= probe < count - 1:
-        sign = _hull_run_rise(keys, qx, qy, probe, scratch)
-        if sign > 0:
-            low = probe
-            if high < count - 1:
-                break
-            probe += step
-        else:
-            high = probe
-            level = sign == 0
-            if low >= 0:
-                break
-            probe -= step
-        step <<= 1
-    while high - low > 1:
-        middle = (low + high) >> 1
-        sign = _hull_run_rise(keys, qx, qy, middle, scratch)
-        if sign > 0:
-            low = middle
-        else:
-            high = middle
-            level = sign == 0
-    return high, level
-
-
 @njit(nogil=True, error_model="numpy")
 def hull_search_run(keys: int, count: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
     """The first best of `count` positions, all vertices of the half that qy points to; does the next tie?
@@ -110,12 +65,7 @@ def hull_search_run(keys: int, count: int, qx: float, qy: float, scratch: int) -
         guess = edges
     elif zero >= 1.0:
         guess = int(zero)
-    sign = -1
-    if guess < edges:
-        sign = _hull_run_rise(keys, qx, qy, guess, scratch)
-    if sign <= 0 and (guess == 0 or _hull_run_rise(keys, qx, qy, guess - 1, scratch) > 0):
-        return guess, sign == 0
-    return _hull_run_gallop(keys, count, qx, qy, min(guess, edges - 1), scratch)
+    return certified(keys, 16, count, qx, qy, guess, scratch)
 
 
 # --- all others ---

@@ -7,70 +7,22 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-
-@intrinsic
-def _lanes_at_most(typingctx: object, address: types.Type, x: types.Type) -> tuple[object, object]:
-    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
-        row = ir.VectorType(ir.DoubleType(), 8)
-        lanes = builder.load(builder.inttoptr(args[0], row.as_pointer()), align=1)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-        first = builder.insert_element(ir.Constant(row, ir.Undefined), args[1], ir.IntType(32)(0))
-        bits = builder.fcmp_ordered("<=", lanes, builder.shuffle_vector(first, first, zeros))
-        return builder.zext(builder.bitcast(bits, ir.IntType(8)), ir.IntType(64))
-
-    return types.int64(types.int64, types.float64), codegen
+from attnc_backends.numba.runtime.vector import vec_add, vec_f64, vec_fill, vec_load, vec_mul, vec_sub
+from attnc_backends.numba.runtime.vector_lanes import vec_at_least, vec_bits, vec_less
 
 
 @njit(nogil=True, error_model="numpy")
 def lanes_at_most(address: int, x: float) -> int:
     """Bit i says whether the double at address + 8 * i is at most `x`, for eight of them."""
-    return _lanes_at_most(address, x)
-
-
-@intrinsic
-def _lanes_above(typingctx: object, address: types.Type, x: types.Type) -> tuple[object, object]:
-    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
-        row = ir.VectorType(ir.DoubleType(), 8)
-        lanes = builder.load(builder.inttoptr(args[0], row.as_pointer()), align=1)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-        first = builder.insert_element(ir.Constant(row, ir.Undefined), args[1], ir.IntType(32)(0))
-        bits = builder.fcmp_ordered(">", lanes, builder.shuffle_vector(first, first, zeros))
-        return builder.zext(builder.bitcast(bits, ir.IntType(8)), ir.IntType(64))
-
-    return types.int64(types.int64, types.float64), codegen
+    like = vec_f64(8)
+    return vec_bits(vec_at_least(vec_fill(x, like), vec_load(address, like)))
 
 
 @njit(nogil=True, error_model="numpy")
 def lanes_above(address: int, x: float) -> int:
     """Bit i says whether the double at address + 8 * i is above `x`, for eight of them."""
-    return _lanes_above(address, x)
-
-
-@intrinsic
-def _lanes_rising(
-    typingctx: object, xs: types.Type, ys: types.Type, qx: types.Type, qy: types.Type
-) -> tuple[object, object]:
-    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
-        row = ir.VectorType(ir.DoubleType(), 8)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-
-        def spread(value: ir.Value) -> ir.Value:
-            first = builder.insert_element(ir.Constant(row, ir.Undefined), value, ir.IntType(32)(0))
-            return builder.shuffle_vector(first, first, zeros)
-
-        def step(address: ir.Value) -> ir.Value:
-            here = builder.load(builder.inttoptr(address, row.as_pointer()), align=1)
-            after = builder.add(address, ir.IntType(64)(8))
-            there = builder.load(builder.inttoptr(after, row.as_pointer()), align=1)
-            return builder.fsub(there, here)
-
-        rise = builder.fadd(
-            builder.fmul(step(args[0]), spread(args[2])), builder.fmul(step(args[1]), spread(args[3]))
-        )
-        bits = builder.fcmp_ordered(">", rise, ir.Constant(row, [0.0] * 8))
-        return builder.zext(builder.bitcast(bits, ir.IntType(8)), ir.IntType(64))
-
-    return types.int64(types.int64, types.int64, types.float64, types.float64), codegen
+    like = vec_f64(8)
+    return vec_bits(vec_less(vec_fill(x, like), vec_load(address, like)))
 
 
 @njit(nogil=True, error_model="numpy")
@@ -79,7 +31,11 @@ def lanes_rising(xs: int, ys: int, qx: float, qy: float) -> int:
 
     Coordinates are doubles side by side from `xs` and from `ys`; nine of each are read.
     """
-    return _lanes_rising(xs, ys, qx, qy)
+    zeros = vec_f64(8)
+    across = vec_sub(vec_load(xs + 8, zeros), vec_load(xs, zeros))
+    up = vec_sub(vec_load(ys + 8, zeros), vec_load(ys, zeros))
+    rise = vec_add(vec_mul(across, vec_fill(qx, zeros)), vec_mul(up, vec_fill(qy, zeros)))
+    return vec_bits(vec_less(zeros, rise))
 
 
 @intrinsic

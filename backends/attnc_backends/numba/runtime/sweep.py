@@ -15,8 +15,8 @@ import math
 
 from numba import njit
 
-from attnc_backends.numba.runtime.exact import (
-    compare_dot2,
+from attnc_backends.numba.runtime.certified import (
+    certified,
 )
 from attnc_backends.numba.runtime.lanes import (
     count_above,
@@ -81,63 +81,6 @@ from attnc_backends.numba.runtime.sweep_sort import (
 
 
 @njit(nogil=True, error_model="numpy")
-def _sweep_rise(chain: int, edge: int, qx: float, qy: float, scratch: int) -> int:
-    """Sign of the score of vertex edge + 1 minus that of vertex `edge`."""
-    at = chain + CHAIN_BYTES * edge
-    x = load_f64(at + CHAIN_BYTES)
-    y = load_f64(at + CHAIN_BYTES + 8)
-    return compare_dot2(qx, qy, x, y, load_f64(at), load_f64(at + 8), scratch)
-
-
-@njit(nogil=True, error_model="numpy")
-def _sweep_gallop(chain: int, count: int, place: int, qx: float, qy: float, scratch: int) -> tuple[int, bool]:
-    """The leftmost best vertex, looked for from `place` on, and whether the next one ties."""
-    # The edge right of `low` rises (-1: there is none), the one right of `high` does not.
-    low = -1
-    high = count - 1
-    level = False
-    probe = place
-    step = 1
-    while 0 <= probe < count - 1:
-        sign = _sweep_rise(chain, probe, qx, qy, scratch)
-        if sign > 0:
-            low = probe
-            if high < count - 1:
-                break
-            probe += step
-        else:
-            high = probe
-            level = sign == 0
-            if low >= 0:
-                break
-            probe -= step
-        step <<= 1
-    while high - low > 1:
-        middle = (low + high) >> 1
-        sign = _sweep_rise(chain, middle, qx, qy, scratch)
-        if sign > 0:
-            low = middle
-        else:
-            high = middle
-            level = sign == 0
-    return high, level
-
-
-@njit(nogil=True, error_model="numpy", forceinline=True)
-def _sweep_certified(
-    chain: int, count: int, place: int, qx: float, qy: float, scratch: int
-) -> tuple[int, bool]:
-    """The leftmost best vertex, supposed to be at `place`, and whether the next one ties."""
-    rise = -1
-    if place < count - 1:
-        rise = _sweep_rise(chain, place, qx, qy, scratch)
-    if rise <= 0 and (place == 0 or _sweep_rise(chain, place - 1, qx, qy, scratch) > 0):
-        return place, rise == 0
-    # Where the last vertex loses, the search begins at the edge before it.
-    return _sweep_gallop(chain, count, min(place, count - 2), qx, qy, scratch)
-
-
-@njit(nogil=True, error_model="numpy")
 def _sweep_walk(s: int, vertices: int, half: int, pairs: int, queries: int) -> None:
     """Answer the sorted queries by the strict vertices of a half, each from the place of the one before."""
     chain, hints = sweep_half(s, half), sweep_hints(s, half)
@@ -161,7 +104,7 @@ def _sweep_walk(s: int, vertices: int, half: int, pairs: int, queries: int) -> N
             step >>= 1
             if place + step < vertices and load_f64(hints + 8 * (place + step - 1)) > slope:
                 place += step
-        place, tied = _sweep_certified(chain, vertices, place, qx, qy, s + SWEEP_ACC)
+        place, tied = certified(chain, CHAIN_BYTES, vertices, qx, qy, place, s + SWEEP_ACC)
         out = sweep_place(
             row, load_i64(s + SWEEP_OUT), load_i64(s + SWEEP_OUT_HEAD), load_i64(s + SWEEP_OUT_ROW)
         )
@@ -210,8 +153,8 @@ def _sweep_search(s: int, upper: int, lower: int) -> None:
                     place += skip * int(load_f64(slopes + 8 * (place + skip - 1)) > slope)
                     ahead -= skip
                 place += count_above(slopes + 8 * place, ahead, slope)
-                place, tied = _sweep_certified(
-                    chain + half * apart, vertices, place, qx, height, s + SWEEP_ACC
+                place, tied = certified(
+                    chain + half * apart, CHAIN_BYTES, vertices, qx, height, place, s + SWEEP_ACC
                 )
                 sweep_answer(s, out, half, place, tied)
             at += step
