@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from attnc_ir.attributes.mask import And, Lengths
+from attnc_ir.attributes.mask import Lengths
 from attnc_ir.attributes.promise import PARABOLA_REACH, PROMISE, Integer, Monotone, Parabola, Promise
 from attnc_ir.errors import PromiseError
 from attnc_ir.graph import Graph
@@ -66,8 +66,7 @@ def check_operand(graph: Graph, promised: Sequence[Promised], values: Mapping[st
         assert isinstance(node, Attend)
         keys = to_float64(values[node.key.name], node.key.tensor.dtype)
         kept = _kept(one.promise, keys)
-        terms = node.mask.terms if isinstance(node.mask, And) else (node.mask,)
-        for term in terms:
+        for term in node.mask.conjuncts:
             if isinstance(term, Lengths):
                 counts = values[term.keys.name].reshape(-1, 1, 1)
                 kept |= np.arange(keys.shape[-2]) >= (counts if keys.ndim == 4 else counts[0, 0])

@@ -314,7 +314,7 @@ def g0_n1_rows(frame, t, first, last, scratch):
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_blocks(frame, t):
-    """units of work: key heads, or query rows in a step"""
+    """units of work: query rows"""
     cache0_count = load_i64(frame + 88)
     n_keys0 = load_i64(cache0_count)
     d_H = load_i64(frame + 80)

@@ -20,12 +20,12 @@ from attnc_backends.numba.emit_hull_window import (
     window_scratch,
     window_structure,
 )
-from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.hull_header import HULL_COUNT
 from attnc_backends.numba.runtime.hull_layout import HULL_MEANS, HULL_NO_LOWER, HULL_NO_UPPER
 from attnc_backends.numba.structures import Structure, slot_of
-from attnc_ir.attributes.mask import And, Causal, Everything
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.mask import Causal, Everything
+from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.attributes.strategy import Monotone
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -41,18 +41,18 @@ def hull_notes(node: Node) -> tuple[str, ...]:
 
 def emit_hull_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
-    dense = emit_exact_rows(_dense(node))
+    dense = emit_exact_rows(node.dense)
     if has_moving_start(node.op):
         return [*dense, *emit_ranged_hull(node)]
     if is_windowed(node.op):
-        return [*dense, *emit_windowed_hull(node), _blocks(node), _scratch(node)]
+        return [*dense, *emit_windowed_hull(node), node.head_blocks(), _scratch(node)]
     own = [_answer(node), _step_rows(node)] if node.cache is not None else [_answer(node), _batch_rows(node)]
-    return [*dense, *own, _blocks(node), _scratch(node)]
+    return [*dense, *own, node.head_blocks(), _scratch(node)]
 
 
 def _is_delayed(op: AttendStep) -> bool:
     """Whether the mask of a step hides recent keys, or all but the first ones."""
-    terms = op.mask.terms if isinstance(op.mask, And) else (op.mask,)
+    terms = op.mask.conjuncts
     return not all(
         isinstance(t, Everything)
         or (isinstance(t, Causal) and (not isinstance(t.alignment, int) or t.alignment >= 0))
@@ -67,10 +67,10 @@ def hull_structure(op: AttendStep) -> Structure:
     if is_windowed(op):
         return window_structure(op)
     if _is_delayed(op):
-        own = _hull_kept(op, _halves(op) | (HULL_MEANS if _tie_of(op) is Tie.MEAN else 0))
+        own = _hull_kept(op, _halves(op) | (HULL_MEANS if tie_of(op) is Tie.MEAN else 0))
         return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
     summing = _hull_kept(op, _halves(op) | HULL_MEANS)
-    return summing if _tie_of(op) is Tie.MEAN else replace(_hull_kept(op, _halves(op)), within=summing)
+    return summing if tie_of(op) is Tie.MEAN else replace(_hull_kept(op, _halves(op)), within=summing)
 
 
 def _axes(op: AttentionOp) -> tuple[int, int]:
@@ -87,7 +87,7 @@ def _halves(op: AttentionOp) -> int:
 
 def _flags(node: Node) -> int:
     """What the hull of a node keeps, as hull_init takes it."""
-    return _halves(node.op) | (HULL_MEANS if _tie(node) is Tie.MEAN else 0)
+    return _halves(node.op) | (HULL_MEANS if tie_of(node.op) is Tie.MEAN else 0)
 
 
 def _append(hull: str, keys: str, scratch: str) -> str:
@@ -111,27 +111,6 @@ def _hull_kept(op: AttendStep, flags: int) -> Structure:
     )
 
 
-def _dense(node: Node) -> Node:
-    """The same node under names that leave room for the hull's own functions."""
-    return replace(node, prefix="dense_")
-
-
-def _tie_of(op: AttentionOp) -> Tie:
-    assert isinstance(op.normalizer, Hardmax)
-    return op.normalizer.tie
-
-
-def _tie(node: Node) -> Tie:
-    return _tie_of(node.op)
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="units of work: key heads, or query rows in a step")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk if node.cache is None else s.hq}")
-    return f.text()
-
-
 def _scratch(node: Node) -> str:
     f = node.function(
         "scratch",
@@ -139,9 +118,9 @@ def _scratch(node: Node) -> str:
     )
     s = node.sizes(f)
     if is_windowed(node.op):
-        f.line(f"return {_dense(node).call('scratch')} + {window_scratch(node, f)}")
+        f.line(f"return {node.dense.call('scratch')} + {window_scratch(node, f)}")
         return f.text()
-    f.line(f"size = {_dense(node).call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
+    f.line(f"size = {node.dense.call('scratch')} + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}")
     if node.cache is None:
         itemsize = node.op.value_type.dtype.itemsize
         f.line(
@@ -170,7 +149,7 @@ def _answer(node: Node) -> str:
     # Where keys come in order, most answers are a few steps away from the last.
     values, value_step, element = node.values_at(f)
     f.line(f"best = monotone_best(hull, hull_keys, qx, qy)\nvalues = {values}")
-    if _tie(node) is Tie.MEAN:
+    if tie_of(node.op) is Tie.MEAN:
         with f.block("if best >= 0"):
             with f.block(f"for c in range({s.dv})"):
                 # A mean of one is its value, but for the sign of zero.
@@ -185,7 +164,7 @@ def _answer(node: Node) -> str:
             f.line(store(dtype, f"{out} + c * {out_step}", "load_f64(mean + 8 * c)"))
     else:
         with f.block("if best < 0"):
-            f.line(f"best = shared_hull_{_tie(node).value}(frame, hull, hull_keys, qx, qy, scratch)")
+            f.line(f"best = shared_hull_{tie_of(node.op).value}(frame, hull, hull_keys, qx, qy, scratch)")
         node.write_position(f, "best")
         with f.block(f"for c in range({s.dv})"):
             f.line(
@@ -201,10 +180,10 @@ def _step_rows(node: Node) -> str:
     assert node.cache is not None
     assert node.structure is not None, "a step's hull lies in its cache"
     f = node.function(
-        "rows", "first", "last", "scratch", doc=f"hull, tie {_tie(node).value}, one query per head"
+        "rows", "first", "last", "scratch", doc=f"hull, tie {tie_of(node.op).value}, one query per head"
     )
     s = node.sizes(f)
-    f.line(f"own = scratch + {_dense(node).call('scratch')}")
+    f.line(f"own = scratch + {node.dense.call('scratch')}")
     with f.block("for unit in range(first, last)"):
         f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
         node.range_lines(f)
@@ -226,7 +205,7 @@ def _step_rows(node: Node) -> str:
         with f.block(
             f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"
         ):
-            f.line(f"status = {_dense(node).call('rows', 'unit', 'unit + 1', 'scratch')}")
+            f.line(f"status = {node.dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
             with f.block("if status != 0"):
                 f.line("return status")
     f.line(f"return {OK}")
@@ -234,14 +213,14 @@ def _step_rows(node: Node) -> str:
 
 
 def _batch_rows(node: Node) -> str:
-    tie = _tie(node)
+    tie = tie_of(node.op)
     f = node.function(
         "rows", "first", "last", "scratch", doc=f"hull, tie {tie.value}, one key head at a time"
     )
     s, g = node.sizes(f), node.group(f)
     itemsize = node.op.value_type.dtype.itemsize
     f.line(
-        f"own = scratch + {_dense(node).call('scratch')}\nhull = own + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}"
+        f"own = scratch + {node.dense.call('scratch')}\nhull = own + shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv}"
     )
     f.line(
         f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {_flags(node)})\npacked = hull_keys + 16 * {s.nk}"
@@ -288,7 +267,7 @@ def _batch_rows(node: Node) -> str:
                     )
                 with f.block("if answered != 0"):
                     f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-                    f.line(f"status = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+                    f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
                     with f.block("if status != 0"):
                         f.line("return status")
     f.line(f"return {OK}")

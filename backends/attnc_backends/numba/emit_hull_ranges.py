@@ -12,13 +12,11 @@ Nothing here relies on the order of ranges: where an end falls, a run of rows en
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes import mask as masks
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.ops import Attend, AttentionOp
 from attnc_ir.values import Value
 
@@ -30,56 +28,38 @@ _ALONE, _ONE, _OTHER = range(3)
 
 def has_moving_start(op: AttentionOp) -> bool:
     """Whether rows of a batch node may see ranges that do not begin at key 0."""
-    return isinstance(op, Attend) and any(isinstance(t, masks.Window | masks.Documents) for t in _terms(op))
+    return isinstance(op, Attend) and any(
+        isinstance(t, masks.Window | masks.Documents) for t in op.mask.conjuncts
+    )
 
 
 def documents_of(op: AttentionOp) -> masks.Documents | None:
     """The node's documents, if it has some."""
-    return next((t for t in _terms(op) if isinstance(t, masks.Documents)), None)
-
-
-def _terms(op: AttentionOp) -> tuple[masks.Mask, ...]:
-    return op.mask.terms if isinstance(op.mask, masks.And) else (op.mask,)
-
-
-def _tie(node: Node) -> Tie:
-    assert isinstance(node.op.normalizer, Hardmax)
-    return node.op.normalizer.tie
-
-
-def _dense(node: Node) -> Node:
-    return replace(node, prefix="dense_")
+    return next((t for t in op.mask.conjuncts if isinstance(t, masks.Documents)), None)
 
 
 def emit_ranged_hull(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads, `blocks()`, `scratch()` and helpers; the dense rows are
     made by the caller.
     """
-    return [_ranges(node), _answer(node), _run(node), _rows(node), _blocks(node), _scratch(node)]
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="units of work: key heads")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk}")
-    return f.text()
+    return [_ranges(node), _answer(node), _run(node), _rows(node), node.head_blocks(), _scratch(node)]
 
 
 def _record(node: Node, f: Function) -> str:
     """Bytes kept of a row between the answers of its two pieces: the winner; for means how many there are and
     their sums.
     """
-    return f"(16 + 16 * {node.sizes(f).dv})" if _tie(node) is Tie.MEAN else "8"
+    return f"(16 + 16 * {node.sizes(f).dv})" if tie_of(node.op) is Tie.MEAN else "8"
 
 
 def _parts(node: Node, f: Function) -> list[tuple[str, str]]:
     """The parts of a worker's scratch, in order, and their bytes."""
     s = node.sizes(f)
-    mean = int(_tie(node) is Tie.MEAN)
+    mean = int(tie_of(node.op) is Tie.MEAN)
     itemsize = node.op.value_type.dtype.itemsize
     hull = f"shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {mean})"
     parts = [
-        ("dense", f"{_dense(node).call('scratch')} + 63 & -64"),
+        ("dense", f"{node.dense.call('scratch')} + 63 & -64"),
         ("own", f"shared_hull_scratch_bytes(frame, {s.dv}) + 8 * {s.dv} + 16 * {s.dv}"),
         ("ranges", f"16 * {s.nq}"),
         ("records", f"{_record(node, f)} * {s.nq} * {node.group(f)}"),
@@ -163,7 +143,7 @@ def _answer(node: Node) -> str:
         f.line(f"{name} = {flip}{load_double(node.op.key_type.dtype, f'q_row + {axis} * {step}')}")
     with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
         f.line("return -1")
-    if _tie(node) is Tie.MEAN:
+    if tie_of(node.op) is Tie.MEAN:
         _answer_mean(node, f)
     else:
         _answer_one(node, f)
@@ -182,7 +162,7 @@ def _answer_one(node: Node, f: Function) -> None:
     s = node.sizes(f)
     dtype = node.op.value_type.dtype
     hk = f"h // {node.group(f)}"
-    first = _tie(node) is Tie.FIRST
+    first = tie_of(node.op) is Tie.FIRST
     # What comes first in a hull that was fed backwards stands last.
     with f.block(f"if sense {'>' if first else '<'} 0"):
         f.line("best = base + sense * shared_hull_first(frame, hull, keys, qx, qy, own)")
@@ -274,7 +254,7 @@ def _load_head(node: Node, f: Function) -> None:
             f.line(f"{name} = {key}\nstore_f64(hull_keys + 16 * j + {8 * axis}, {name})")
             f.line(f"store_f64(back_keys + 16 * ({s.nk} - 1 - j) + {8 * axis}, {name})")
         f.line("finite = finite and math.isfinite(x) and math.isfinite(y)")
-    if _tie(node) is Tie.MEAN:
+    if tie_of(node.op) is Tie.MEAN:
         with f.block(f"if {value_element} != {itemsize}"):
             with f.block(f"for j in range({s.nk})"), f.block(f"for c in range({s.dv})"):
                 target = f"packed + {itemsize} * (j * {s.dv} + c)"
@@ -284,10 +264,14 @@ def _load_head(node: Node, f: Function) -> None:
 
 
 def _rows(node: Node) -> str:
-    mean = int(_tie(node) is Tie.MEAN)
+    mean = int(tie_of(node.op) is Tie.MEAN)
     code = DTYPE_CODES[node.op.value_type.dtype]
     f = node.function(
-        "rows", "first", "last", "scratch", doc=f"two hulls, tie {_tie(node).value}, one key head at a time"
+        "rows",
+        "first",
+        "last",
+        "scratch",
+        doc=f"two hulls, tie {tie_of(node.op).value}, one key head at a time",
     )
     s, g = node.sizes(f), node.group(f)
     _places(node, f)
@@ -301,7 +285,7 @@ def _rows(node: Node) -> str:
         with f.block("if status < 0 or not finite"):
             with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
                 f.line(f"row = (b * {s.hq} + h) * {s.nq}")
-                f.line(f"status = {_dense(node).call('rows', 'row', f'row + {s.nq}', 'scratch')}")
+                f.line(f"status = {node.dense.call('rows', 'row', f'row + {s.nq}', 'scratch')}")
                 with f.block("if status != 0"):
                     f.line("return status")
             f.line("continue")
@@ -347,6 +331,6 @@ def _pass(node: Node, f: Function, *, front: bool, mean: int, code: int) -> None
             # A row of two pieces is scanned once, after the second.
             with f.block(f"if answered != 0 and part != {_ONE}"):
                 f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-                f.line(f"status = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+                f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
                 with f.block("if status != 0"):
                     f.line("return status")

@@ -11,14 +11,12 @@ ring of hulls lies, how far they are apart, and how many; then the rings.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.source import Function
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes import mask as masks
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.ops import AttendStep, AttentionOp
 
 SHIFT = 6
@@ -30,13 +28,7 @@ _LEVEL = 24
 
 def is_windowed(op: AttentionOp) -> bool:
     """Whether a step's mask has a window."""
-    return isinstance(op, AttendStep) and _span(op) is not None
-
-
-def _span(op: AttentionOp) -> int | None:
-    """The most keys that the mask's windows allow, if there are windows."""
-    terms = op.mask.terms if isinstance(op.mask, masks.And) else (op.mask,)
-    return min((t.left + t.right + 1 for t in terms if isinstance(t, masks.Window)), default=None)
+    return isinstance(op, AttendStep) and masks.window_span(op.mask) is not None
 
 
 def _levels(span: int) -> int:
@@ -44,23 +36,14 @@ def _levels(span: int) -> int:
     return max(1, span.bit_length() - SHIFT)
 
 
-def _tie(op: AttentionOp) -> Tie:
-    assert isinstance(op.normalizer, Hardmax)
-    return op.normalizer.tie
-
-
-def _dense(node: Node) -> Node:
-    return replace(node, prefix="dense_")
-
-
 def window_structure(op: AttendStep) -> Structure:
     """What the cache keeps: rings of hulls. They read rows when they are asked; in a larger place they start
     anew, from the rows of the window.
     """
     (width,) = op.value_type.shape
-    span = _span(op)
+    span = masks.window_span(op.mask)
     assert span is not None
-    levels, mean = _levels(span), int(_tie(op) is Tie.MEAN)
+    levels, mean = _levels(span), int(tie_of(op) is Tie.MEAN)
     header = -(-_LEVEL * (levels + 1) // 64) * 64
 
     def ring(level: int) -> str:
@@ -121,7 +104,7 @@ def _advance(node: Node) -> str:
         "advance", "region", "keys", "values", "step", "lo", "hi", "own", doc="tell the hulls of new keys"
     )
     s = node.sizes(f)
-    mean = int(_tie(node.op) is Tie.MEAN)
+    mean = int(tie_of(node.op) is Tie.MEAN)
     f.line(f"told, levels = load_i64(region), load_i64(region + 16)\ntop = {1 << SHIFT} << (levels - 1)")
     # Blocks must be whole from their first key on, so a fresh start begins where blocks of all sizes do.
     with f.block("if told > hi or told < lo or load_i64(region + 8) > lo"):
@@ -143,7 +126,7 @@ def _answer(node: Node) -> str:
         doc="the best of the window's blocks; -1 when the dense scan has to answer",
     )  # fmt: skip
     s = node.sizes(f)
-    tie, dtype = _tie(node.op), node.op.value_type.dtype
+    tie, dtype = tie_of(node.op), node.op.value_type.dtype
     code = DTYPE_CODES[dtype]
     query, query_step = node.query_row(f)
     flip = "-" if node.op.scale < 0 else ""
@@ -213,7 +196,7 @@ def _rows(node: Node) -> str:
     assert node.structure is not None, "a step's hulls lie in its cache"
     f = node.function("rows", "first", "last", "scratch", doc="hulls of a window, one query per head")
     s = node.sizes(f)
-    f.line(f"own = scratch + {_dense(node).call('scratch')}")
+    f.line(f"own = scratch + {node.dense.call('scratch')}")
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
         f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
@@ -229,7 +212,7 @@ def _rows(node: Node) -> str:
         f.line(node.call("advance", "region", "keys", "values", value_step, "lo", "hi", "own"))
         answer = node.call("answer", "b", "h", "region", "keys", "values", value_step, "lo", "hi", "own")
         with f.block(f"if {answer} != 0"):
-            f.line(f"status = {_dense(node).call('rows', 'unit', 'unit + 1', 'scratch')}")
+            f.line(f"status = {node.dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
             with f.block("if status != 0"):
                 f.line("return status")
     f.line(f"return {OK}")

@@ -8,11 +8,9 @@ the dense scan does, which every such node carries along.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.index import INDEX_FOUND_OPEN
 from attnc_backends.numba.runtime.index_table import (
     INDEX_CAPACITY,
@@ -23,7 +21,7 @@ from attnc_backends.numba.runtime.index_table import (
 )
 from attnc_backends.numba.source import Function
 from attnc_backends.numba.structures import Structure, slot_of
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.attributes.strategy import Index
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -42,7 +40,14 @@ def index_notes(node: Node) -> tuple[str, ...]:
 def emit_index_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     rows = _batch_rows(node) if node.cache is None else _step_rows(node)
-    return [*emit_exact_rows(_dense(node)), _extend(node), _answer(node), rows, _blocks(node), _scratch(node)]
+    return [
+        *emit_exact_rows(node.dense),
+        _extend(node),
+        _answer(node),
+        rows,
+        node.head_blocks(),
+        _scratch(node),
+    ]
 
 
 def index_structure(op: AttendStep) -> Structure:
@@ -55,7 +60,7 @@ def index_structure(op: AttendStep) -> Structure:
         hull = f"load_i64(source + {INDEX_SIZE})"
         move += f"\nshared_hull_move(frame, source + {hull}, at + load_i64(at + {INDEX_SIZE}), capacity)"
     return Structure(
-        name=f"index {_strategy(op)} {_tie(op).value} for {op.mask!r}",
+        name=f"index {_strategy(op)} {tie_of(op).value} for {op.mask!r}",
         size=parts.size("capacity"),
         start=parts.start("at", "capacity"),
         move=move,
@@ -69,7 +74,7 @@ class _Region:
         strategy = _strategy(op)
         self.strays = bool(strategy.strays)
         self.width = width
-        self.tie = {Tie.FIRST: INDEX_FIRST, Tie.LAST: INDEX_LAST, Tie.MEAN: INDEX_MEAN}[_tie(op)]
+        self.tie = {Tie.FIRST: INDEX_FIRST, Tie.LAST: INDEX_LAST, Tie.MEAN: INDEX_MEAN}[tie_of(op)]
         self.with_mean = int(self.tie == INDEX_MEAN)
         self.row = f"{op.value_type.dtype.itemsize} * {width}"
         form = (strategy.c1, strategy.c0, strategy.d2, strategy.d1, strategy.d0)
@@ -99,30 +104,13 @@ def _strategy(op: AttentionOp) -> Index:
     return op.strategy
 
 
-def _tie(op: AttentionOp) -> Tie:
-    assert isinstance(op.normalizer, Hardmax)
-    return op.normalizer.tie
-
-
-def _dense(node: Node) -> Node:
-    """The same node under names that leave room for the strategy's own functions."""
-    return replace(node, prefix="dense_")
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="units of work: key heads, or query rows in a step")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk if node.cache is None else s.hq}")
-    return f.text()
-
-
 def _scratch(node: Node) -> str:
     f = node.function(
         "scratch", doc="bytes of scratch per worker: dense scan, a row of doubles, query, region"
     )
     s = node.sizes(f)
     region = _Region(node.op, s.dv)
-    f.line(f"size = {_dense(node).call('scratch')} + 8 * {s.dv} + {_query_scratch(region)}")
+    f.line(f"size = {node.dense.call('scratch')} + 8 * {s.dv} + {_query_scratch(region)}")
     if node.cache is None:
         f.line(f"size += 64 + {region.size(f'max({s.nk}, 1)')}")
     f.line("return size")
@@ -180,7 +168,7 @@ def _answer(node: Node) -> str:
         doc="one query row; -1 when the dense scan has to answer it",
     )  # fmt: skip
     s = node.sizes(f)
-    region, strategy, tie = _Region(op, s.dv), _strategy(op), _tie(op)
+    region, strategy, tie = _Region(op, s.dv), _strategy(op), tie_of(op)
     query, step = node.query_row(f)
     values, value_step, value_element = node.values_at(f)
     dtype = op.value_type.dtype
@@ -222,7 +210,7 @@ def _answer(node: Node) -> str:
 
 def _strays(f: Function, node: Node, region: _Region) -> None:
     """Statements that let the best stray compete with the best address, whose position is `best`."""
-    tie = _tie(node.op)
+    tie = tie_of(node.op)
     values, value_step, value_element = "values", node.values_at(f)[1], node.values_at(f)[2]
     code = DTYPE_CODES[node.op.value_type.dtype]
     aside = "shared_index_aside(frame, region, {})"
@@ -263,14 +251,14 @@ def _row_lines(node: Node, f: Function, ready: str, row: str) -> None:
     with f.block(f"if {ready} and {held} == 0"):
         f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'hi', 'region', 'own', 'work')}")
     with f.block("if answered != 0"):
-        f.line(f"row = {row}\nstatus = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+        f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
         with f.block("if status != 0"):
             f.line("return status")
 
 
 def _work_lines(node: Node, f: Function) -> None:
     """Where a row of doubles (`own`) and what queries work in (`work`) lie in scratch."""
-    f.line(f"own = scratch + {_dense(node).call('scratch')}\nwork = own + 8 * {node.sizes(f).dv}")
+    f.line(f"own = scratch + {node.dense.call('scratch')}\nwork = own + 8 * {node.sizes(f).dv}")
 
 
 def _step_rows(node: Node) -> str:

@@ -7,16 +7,14 @@ node whose scores turn out to differ, are answered by the dense scan, which ever
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.running import RUNNING_LAST, RUNNING_MEAN, RUNNING_SIDES, RUNNING_WINDOW
 from attnc_backends.numba.source import Function
 from attnc_backends.numba.structures import Structure, slot_of
-from attnc_ir.attributes.mask import And, Window
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.mask import Window
+from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.attributes.strategy import Extremum
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -29,7 +27,7 @@ EXTREMUM_NOTE = "rows that meet a query or key that is not finite are answered b
 def emit_running_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     rows = _batch_rows(node) if node.cache is None else _step_rows(node)
-    return [*emit_exact_rows(_dense(node)), _answer(node), rows, _blocks(node), _scratch(node)]
+    return [*emit_exact_rows(node.dense), _answer(node), rows, node.head_blocks(), _scratch(node)]
 
 
 def running_structure(op: AttendStep) -> Structure:
@@ -46,34 +44,17 @@ def running_structure(op: AttendStep) -> Structure:
 
 def running_flags(op: AttentionOp) -> int:
     """What a node's region keeps (`RUNNING_*`)."""
-    flags = {Tie.FIRST: 0, Tie.LAST: RUNNING_LAST, Tie.MEAN: RUNNING_MEAN}[_tie(op)]
+    flags = {Tie.FIRST: 0, Tie.LAST: RUNNING_LAST, Tie.MEAN: RUNNING_MEAN}[tie_of(op)]
     if isinstance(op.strategy, Extremum):
-        terms = op.mask.terms if isinstance(op.mask, And) else (op.mask,)
+        terms = op.mask.conjuncts
         flags |= RUNNING_SIDES | (RUNNING_WINDOW if any(isinstance(t, Window) for t in terms) else 0)
     return flags
-
-
-def _tie(op: AttentionOp) -> Tie:
-    assert isinstance(op.normalizer, Hardmax)
-    return op.normalizer.tie
-
-
-def _dense(node: Node) -> Node:
-    """The same node under names that leave room for the strategy's own functions."""
-    return replace(node, prefix="dense_")
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="units of work: key heads, or query rows in a step")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk if node.cache is None else s.hq}")
-    return f.text()
 
 
 def _scratch(node: Node) -> str:
     f = node.function("scratch", doc="bytes of scratch per worker: dense scan, a row of doubles, the region")
     s = node.sizes(f)
-    f.line(f"size = {_dense(node).call('scratch')} + 8 * {s.dv}")
+    f.line(f"size = {node.dense.call('scratch')} + 8 * {s.dv}")
     if node.cache is None:
         f.line(f"size += shared_running_bytes(frame, {s.nk}, {s.dv}, {running_flags(node.op)})")
     f.line("return size")
@@ -111,7 +92,7 @@ def _answer(node: Node) -> str:
             f.line(
                 f"best = shared_running_best(frame, region, side, lo, hi, keys, {key_step}, {DTYPE_CODES[node.key_dtype]}, {rows})"
             )
-            if _tie(op) is Tie.MEAN:
+            if tie_of(op) is Tie.MEAN:
                 f.line("shared_running_best_mean(frame, region, side, row)")
     else:
         with (
@@ -126,7 +107,7 @@ def _answer(node: Node) -> str:
     f.line(f"out = {out}")
     node.write_position(f, "best")
     with f.block(f"for c in range({s.dv})"):
-        if _tie(op) is Tie.MEAN:
+        if tie_of(op) is Tie.MEAN:
             f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))
         else:
             source = f"values + best * {value_step} + c * {value_element}"
@@ -137,7 +118,7 @@ def _answer(node: Node) -> str:
 
 def _write_tied(node: Node, f: Function, rows: str) -> None:
     """All of `[lo, hi)` ties."""
-    match _tie(node.op):
+    match tie_of(node.op):
         case Tie.FIRST:
             f.line("best = lo")
         case Tie.LAST:
@@ -156,7 +137,7 @@ def _row_lines(node: Node, f: Function, ready: str, row: str) -> None:
     with f.block(f"if {ready}"):
         f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'lo', 'hi', 'region', 'own')}")
     with f.block("if answered != 0"):
-        f.line(f"row = {row}\nstatus = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+        f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
         with f.block("if status != 0"):
             f.line("return status")
 
@@ -166,7 +147,7 @@ def _step_rows(node: Node) -> str:
     assert node.cache is not None
     f = node.function("rows", "first", "last", "scratch", doc="running structures of the cache")
     s = node.sizes(f)
-    f.line(f"own = scratch + {_dense(node).call('scratch')}")
+    f.line(f"own = scratch + {node.dense.call('scratch')}")
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
         f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
@@ -180,7 +161,7 @@ def _step_rows(node: Node) -> str:
 def _batch_rows(node: Node) -> str:
     f = node.function("rows", "first", "last", "scratch", doc="running structures, one key head at a time")
     s, g = node.sizes(f), node.group(f)
-    f.line(f"own = scratch + {_dense(node).call('scratch')}\nregion = own + 8 * {s.dv}")
+    f.line(f"own = scratch + {node.dense.call('scratch')}\nregion = own + 8 * {s.dv}")
     with f.block("for unit in range(first, last)"):
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
         keys, key_step, key_element = node.keys_at(f)

@@ -7,8 +7,6 @@ dense scan, which every sweep node carries along, the rows that meet a key or qu
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import DTYPE_CODES, copy_element
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.node import OK, Node
@@ -25,19 +23,7 @@ _TIES = {Tie.FIRST: layout.SWEEP_FIRST, Tie.LAST: layout.SWEEP_LAST, Tie.MEAN: l
 def emit_sweep_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads, `blocks()` and `scratch()`."""
     assert node.cache is None, "a sweep needs many queries at a time"
-    return [*emit_exact_rows(_dense(node)), _rows(node), _blocks(node), _scratch(node)]
-
-
-def _dense(node: Node) -> Node:
-    """The same node under names that leave room for the strategy's own functions."""
-    return replace(node, prefix="dense_")
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="units of work: key heads")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk}")
-    return f.text()
+    return [*emit_exact_rows(node.dense), _rows(node), node.head_blocks(), _scratch(node)]
 
 
 def _scratch(node: Node) -> str:
@@ -46,7 +32,7 @@ def _scratch(node: Node) -> str:
     rows = f"{node.group(f)} * {s.nq}"
     numbers = "0" if node.op.argmax is None else f"8 * {s.nk}"
     f.line(
-        f"return {_dense(node).call('scratch')} + {numbers} + shared_sweep_bytes(frame, {s.nk}, {rows}, {s.dv})"
+        f"return {node.dense.call('scratch')} + {numbers} + shared_sweep_bytes(frame, {s.nk}, {rows}, {s.dv})"
     )
     return f.text()
 
@@ -121,7 +107,7 @@ def _dense_row(node: Node, f: Function) -> None:
     """Row `b, h, i` by the dense scan."""
     s = node.sizes(f)
     f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-    f.line(f"status = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+    f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
     with f.block("if status != 0"):
         f.line("return status")
 
@@ -129,7 +115,7 @@ def _dense_row(node: Node, f: Function) -> None:
 def _rows(node: Node) -> str:
     f = node.function("rows", "first", "last", "scratch", doc="sorted sweep, one key head at a time")
     s, g = node.sizes(f), node.group(f)
-    f.line(f"region = scratch + {_dense(node).call('scratch')}")
+    f.line(f"region = scratch + {node.dense.call('scratch')}")
     if node.op.argmax is not None:
         f.line(f"numbers = region\nregion += 8 * {s.nk}")
     with f.block("for unit in range(first, last)"):

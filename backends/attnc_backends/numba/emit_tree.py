@@ -8,15 +8,13 @@ may overflow, are answered by the dense scan, which every tree node carries alon
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.tree import TREE_FIRST, TREE_LAST, TREE_MEAN
 from attnc_backends.numba.source import Function
 from attnc_backends.numba.structures import Structure, slot_of
-from attnc_ir.attributes.normalizer import Hardmax, Tie
+from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.ops import AttendStep
 
 TREE_NOTE = (
@@ -30,7 +28,7 @@ _TIES = {Tie.FIRST: TREE_FIRST, Tie.LAST: TREE_LAST, Tie.MEAN: TREE_MEAN}
 def emit_tree_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     rows = _batch_rows(node) if node.cache is None else _step_rows(node)
-    return [*emit_exact_rows(_dense(node)), _answer(node), rows, _blocks(node), _scratch(node)]
+    return [*emit_exact_rows(node.dense), _answer(node), rows, node.head_blocks(), _scratch(node)]
 
 
 def tree_structure(op: AttendStep) -> Structure:
@@ -44,30 +42,13 @@ def tree_structure(op: AttendStep) -> Structure:
     )
 
 
-def _tie(node: Node) -> Tie:
-    assert isinstance(node.op.normalizer, Hardmax)
-    return node.op.normalizer.tie
-
-
-def _dense(node: Node) -> Node:
-    """The same node under names that leave room for the tree's own functions."""
-    return replace(node, prefix="dense_")
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="units of work: key heads, or query rows in a step")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk if node.cache is None else s.hq}")
-    return f.text()
-
-
 def _scratch(node: Node) -> str:
     f = node.function(
         "scratch", doc="bytes of scratch per worker: dense scan, a query, a search, what ties, the tree"
     )
     s = node.sizes(f)
-    f.line(f"size = {_dense(node).call('scratch')} + 8 * {s.d} + shared_tree_scratch_bytes(frame, {s.d})")
-    if _tie(node) is Tie.MEAN:
+    f.line(f"size = {node.dense.call('scratch')} + 8 * {s.d} + shared_tree_scratch_bytes(frame, {s.d})")
+    if tie_of(node.op) is Tie.MEAN:
         f.line(f"size += shared_tree_sums_bytes(frame, {s.dv}) + 8 * {s.dv} + 8 * {s.nk}")
     if node.cache is None:
         f.line(f"size += shared_tree_bytes(frame, {s.nk}, {s.d})")
@@ -80,9 +61,9 @@ def _places(node: Node, f: Function) -> None:
     `region` comes behind them.
     """
     s = node.sizes(f)
-    f.line(f"query = scratch + {_dense(node).call('scratch')}\nsearch = query + 8 * {s.d}")
+    f.line(f"query = scratch + {node.dense.call('scratch')}\nsearch = query + 8 * {s.d}")
     f.line(f"region = search + shared_tree_scratch_bytes(frame, {s.d})")
-    if _tie(node) is Tie.MEAN:
+    if tie_of(node.op) is Tie.MEAN:
         f.line(f"row = region\nsums = row + 8 * {s.dv}\nheld = sums + shared_tree_sums_bytes(frame, {s.dv})")
         f.line(f"region = held + 8 * {s.nk}")
 
@@ -93,7 +74,7 @@ def _answer(node: Node) -> str:
         "answer", "b", "h", "hk", "i", "lo", "hi", "tree", "scratch",
         doc="one query row; -1 when the dense scan has to answer it",
     )  # fmt: skip
-    s, tie = node.sizes(f), _tie(node)
+    s, tie = node.sizes(f), tie_of(node.op)
     dtype = node.op.value_type.dtype
     source, step = node.query_row(f)
     values, value_step, element = node.values_at(f)
@@ -137,7 +118,7 @@ def _row_lines(node: Node, f: Function, row: str) -> None:
     with f.block("if hi <= there"):
         f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'lo', 'hi', 'tree', 'scratch')}")
     with f.block("if answered != 0"):
-        f.line(f"row = {row}\nstatus = {_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+        f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
         with f.block("if status != 0"):
             f.line("return status")
 
@@ -145,7 +126,9 @@ def _row_lines(node: Node, f: Function, row: str) -> None:
 def _step_rows(node: Node) -> str:
     assert node.structure is not None, "a step's tree lies in its cache"
     assert node.cache is not None
-    f = node.function("rows", "first", "last", "scratch", doc=f"tree of the cache, tie {_tie(node).value}")
+    f = node.function(
+        "rows", "first", "last", "scratch", doc=f"tree of the cache, tie {tie_of(node.op).value}"
+    )
     s = node.sizes(f)
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
@@ -163,7 +146,7 @@ def _step_rows(node: Node) -> str:
 
 def _batch_rows(node: Node) -> str:
     f = node.function(
-        "rows", "first", "last", "scratch", doc=f"tree, tie {_tie(node).value}, one key head at a time"
+        "rows", "first", "last", "scratch", doc=f"tree, tie {tie_of(node.op).value}, one key head at a time"
     )
     s, g = node.sizes(f), node.group(f)
     _places(node, f)

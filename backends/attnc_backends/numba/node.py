@@ -6,7 +6,7 @@ a strategy's code is written once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnc_backends.numba.access import GraphContext, copy_element, load_double, store
 from attnc_backends.numba.emit_expr import ExprEmitter
@@ -15,7 +15,7 @@ from attnc_ir.attributes import mask as masks
 from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.attributes.empty import EmptyDefault, EmptyError
-from attnc_ir.attributes.normalizer import Hardmax, TopK
+from attnc_ir.attributes.normalizer import Hardmax, Tie, TopK
 from attnc_ir.expr import Expr, ExprType, type_of
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
 from attnc_ir.types import DType, TensorType
@@ -58,6 +58,13 @@ class Node:
     structure: int | None = None
     """Which structure of its cache a step works with, where its strategy keeps one."""
 
+    @property
+    def dense(self) -> Node:
+        """The same node under names that leave room for a strategy's own functions: the dense rows that it
+        falls back to.
+        """
+        return replace(self, prefix="dense_")
+
     # --- names ---
 
     def name(self, part: str) -> str:
@@ -71,6 +78,14 @@ class Node:
     def function(self, part: str, *params: str, doc: str = "") -> Function:
         """A new function of the node."""
         return self.context.function(self.name(part), *params, doc=doc)
+
+    def head_blocks(self) -> str:
+        """`blocks()` of a strategy whose unit of work is a key head, or a query row in a step."""
+        unit = "key heads" if self.cache is None else "query rows"
+        f = self.function("blocks", doc=f"units of work: {unit}")
+        s = self.sizes(f)
+        f.line(f"return {s.b} * {s.hk if self.cache is None else s.hq}")
+        return f.text()
 
     # --- sizes and addresses ---
 
@@ -201,7 +216,7 @@ class Node:
 
     def _ranged_terms(self) -> tuple[list[masks.Mask], list[masks.Mask]]:
         """The and-ed terms that are key ranges for every query, and the others."""
-        terms = self.mask.terms if isinstance(self.mask, masks.And) else (self.mask,)
+        terms = self.mask.conjuncts
         ranged = (masks.Everything, masks.Nothing, masks.Causal, masks.Window, masks.Prefix, masks.Lengths)
         return [t for t in terms if isinstance(t, ranged)], [t for t in terms if not isinstance(t, ranged)]
 
@@ -427,3 +442,9 @@ class Node:
         if self.op.lse is not None:
             f.line(store(self.op.accumulator, self.lse_place(f), "-math.inf"))
         self.write_no_position(f)
+
+
+def tie_of(op: AttentionOp) -> Tie:
+    """The tie rule of a hard-max node."""
+    assert isinstance(op.normalizer, Hardmax)
+    return op.normalizer.tie

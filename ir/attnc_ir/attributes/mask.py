@@ -76,6 +76,11 @@ class Mask(Attribute):
         """Direct sub-masks."""
         return ()
 
+    @property
+    def conjuncts(self) -> tuple[Mask, ...]:
+        """The terms that a key must all be allowed by: those of an `And`, or this mask alone."""
+        return (self,)
+
     def walk(self) -> Iterator[Mask]:
         """This mask and everything below it, parents first."""
         yield self
@@ -145,6 +150,10 @@ class And(Mask):
         object.__setattr__(self, "terms", _flattened(And, self.terms))
 
     def terms_of(self) -> tuple[Mask, ...]:
+        return self.terms
+
+    @property
+    def conjuncts(self) -> tuple[Mask, ...]:
         return self.terms
 
     def map_terms(self, change: Callable[[Mask], Mask]) -> Mask:
@@ -285,3 +294,8 @@ class Predicate(Mask):
 
     keyword: ClassVar[str] = "predicate"
     condition: Expr = attribute(EXPR)
+
+
+def window_span(mask: Mask) -> int | None:
+    """The most keys that the windows and-ed in `mask` leave to a query; None without windows."""
+    return min((t.left + t.right + 1 for t in mask.conjuncts if isinstance(t, Window)), default=None)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from attnc.facts.kinds import Facts, FiniteFact, IntegerFact, MonotoneFact, ParabolaFact
 from attnc.facts.polynomial import Polynomial, largest_integer
-from attnc_ir.attributes.mask import And, Lengths
+from attnc_ir.attributes.mask import Lengths
 from attnc_ir.attributes.promise import PARABOLA_REACH, PROMISE, Integer, Monotone, Parabola, Promise
 from attnc_ir.graph import Graph
 from attnc_ir.ops import Attend, AttendStep, AttentionOp, Cache
@@ -40,8 +40,7 @@ def _is_of(value: Value, op: AttendStep, roots: Mapping[str, Cache]) -> bool:
 
 def _is_ragged(op: AttentionOp) -> bool:
     """Whether keys beyond the lengths of a batch are exempt from the check."""
-    terms = op.mask.terms if isinstance(op.mask, And) else (op.mask,)
-    return any(isinstance(term, Lengths) for term in terms)
+    return any(isinstance(term, Lengths) for term in op.mask.conjuncts)
 
 
 def _state(value: Value, promise: Promise, op: AttentionOp, facts: Facts) -> None:

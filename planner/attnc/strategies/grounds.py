@@ -5,7 +5,6 @@ from __future__ import annotations
 from attnc.facts import Fact, Facts, SameKeyFact, SteadyFact, ZeroFact
 from attnc.masks import Band, explicit
 from attnc_ir.attributes.mask import (
-    And,
     Causal,
     Everything,
     Lengths,
@@ -16,6 +15,7 @@ from attnc_ir.attributes.mask import (
 )
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
+from attnc_ir.types import DType
 from attnc_ir.values import Value
 
 EXACT_ADDITION = 6
@@ -26,8 +26,7 @@ _RANGES = (Everything, Nothing, Causal, Window, Prefix, Lengths)
 
 def ranged_terms(node: AttentionOp) -> tuple[Mask, ...] | None:
     """The and-ed terms of a mask that gives every row one range of keys; None for other masks."""
-    mask = explicit(node)
-    terms = mask.terms if isinstance(mask, And) else (mask,)
+    terms = explicit(node).conjuncts
     return terms if all(isinstance(term, _RANGES) for term in terms) else None
 
 
@@ -35,18 +34,39 @@ def range_reasons(node: AttentionOp, name: str) -> tuple[str, ...]:
     """Why a strategy that answers ranges of keys by dot products alone may not be used, each reason a
     sentence; `name` is what it finds, with an article.
     """
-    reasons = []
-    if not isinstance(node.normalizer, Hardmax):
-        reasons.append(
-            f"the normaliser is {node.normalizer.keyword}, and {name} finds only the largest score"
-        )
+    reasons = normalizer_reasons(node, name)
     if ranged_terms(node) is None:
         reasons.append("the mask does not give every row one range of keys")
+    return (*reasons, *score_reasons(node, name))
+
+
+def normalizer_reasons(node: AttentionOp, name: str) -> list[str]:
+    """Why `name` cannot answer, when the normaliser is not hard-max."""
+    if isinstance(node.normalizer, Hardmax):
+        return []
+    return [f"the normaliser is {node.normalizer.keyword}, and {name} finds only the largest score"]
+
+
+def score_reasons(node: AttentionOp, name: str, ability: str = "knows dot products only") -> list[str]:
+    """Why `name` cannot answer, when scores are not dot products alone, or every one of them is wanted."""
+    reasons = []
     if node.bias:
-        reasons.append(f"scores have a bias, and {name} knows dot products only")
+        reasons.append(f"scores have a bias, and {name} {ability}")
     if node.with_lse:
         reasons.append("the log-sum-exp is wanted, and it needs every score")
-    return tuple(reasons)
+    return reasons
+
+
+def scale_reasons(node: AttentionOp) -> list[str]:
+    """Why a strategy that looks for one winner is not used, when the scale is 0."""
+    return ["the scale is 0, so every key ties"] if node.scale == 0 else []
+
+
+def dtype_reasons(node: AttentionOp, ability: str) -> list[str]:
+    """Why keys of this type are not read; `ability` says who reads what, such as "a hull compares"."""
+    if node.key_type.dtype in (DType.F64, DType.F32):
+        return []
+    return [f"keys are {node.key_type.dtype}, and {ability} f64 or f32"]
 
 
 def keys_reached(node: AttentionOp, queries: int, length: int) -> int:

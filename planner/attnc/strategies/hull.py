@@ -16,8 +16,8 @@ from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
+from attnc.strategies.grounds import dtype_reasons, normalizer_reasons, scale_reasons, score_reasons
 from attnc_ir.attributes.mask import (
-    And,
     Causal,
     Documents,
     Everything,
@@ -25,11 +25,10 @@ from attnc_ir.attributes.mask import (
     Nothing,
     Prefix,
     Window,
+    window_span,
 )
-from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.attributes.strategy import Hull, Strategy
 from attnc_ir.ops import AttendStep, AttentionOp
-from attnc_ir.types import DType
 
 _ORIENTATIONS = 4
 """Exact turns tested for one key, amortised: it is pushed and popped at most once on the upper and on the
@@ -53,24 +52,13 @@ class HullJudge(Judge):
     noun: ClassVar[type[Strategy]] = Hull
 
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
-        reasons = []
-        if not isinstance(node.normalizer, Hardmax):
-            reasons.append(
-                f"the normaliser is {node.normalizer.keyword}, and a hull finds only the largest score"
-            )
+        reasons = normalizer_reasons(node, "a hull")
         width = node.geometry.key_width
         if width != 2:
             reasons.append(f"keys have width {width}, and a hull needs exactly 2")
-        if node.key_type.dtype not in (DType.F64, DType.F32):
-            reasons.append(f"keys are {node.key_type.dtype}, and a hull compares f64 or f32")
+        reasons += dtype_reasons(node, "a hull compares")
         reasons += _mask_reasons(node)
-        if node.bias:
-            reasons.append("scores have a bias, and a hull knows dot products only")
-        if node.with_lse:
-            reasons.append("the log-sum-exp is wanted, and it needs every score")
-        if node.scale == 0:
-            reasons.append("the scale is 0, so every key ties")
-        return tuple(reasons)
+        return (*reasons, *score_reasons(node, "a hull"), *scale_reasons(node))
 
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
         rows, heads, queries = rows_of(node, sizes)
@@ -84,7 +72,7 @@ class HullJudge(Judge):
             ("value", rows * value * machine.byte),
             ("call", overhead(node, machine)),
         ]
-        if isinstance(node, AttendStep) and (span := _span(node)) is not None:
+        if isinstance(node, AttendStep) and (span := window_span(node.mask)) is not None:
             # One hull on each level takes the key in; half of the levels are asked, and half a block's keys.
             levels = max(1, min(span, length).bit_length() - 6)
             asked = (1 + levels / 2) * probes * (machine.probe + machine.compare)
@@ -110,8 +98,7 @@ def _mask_reasons(node: AttentionOp) -> tuple[str, ...]:
     the range must not fall from one to the next, as a count that is a value could; windows are put together
     from hulls of blocks.
     """
-    mask = explicit(node)
-    terms = mask.terms if isinstance(mask, And) else (mask,)
+    terms = explicit(node).conjuncts
     step = isinstance(node, AttendStep)
     reasons = []
     if not all(
@@ -120,21 +107,13 @@ def _mask_reasons(node: AttentionOp) -> tuple[str, ...]:
         reasons.append("the mask does not give every row one range of keys")
     if sum(isinstance(t, Documents) for t in terms) > 1:
         reasons.append("the mask has documents of two kinds, and one of them gives the ranges")
-    if step and (span := _span(node)) is not None and span > LONGEST_WINDOW:
+    if step and (span := window_span(node.mask)) is not None and span > LONGEST_WINDOW:
         reasons.append(f"the window has {span} keys, and a cache keeps hulls for {LONGEST_WINDOW} at most")
     if step and any(isinstance(t, Prefix) and not isinstance(t.count, int) for t in terms):
         reasons.append("the prefix may shrink from step to step, and a hull in a cache only grows")
     return tuple(reasons)
 
 
-def _span(node: AttentionOp) -> int | None:
-    """The most keys that the windows of a mask allow, if it has windows."""
-    mask = node.mask
-    terms = mask.terms if isinstance(mask, And) else (mask,)
-    return min((t.left + t.right + 1 for t in terms if isinstance(t, Window)), default=None)
-
-
 def ranges_move(node: AttentionOp) -> bool:
     """Whether ranges may begin behind key 0, so that each key enters two hulls and each row asks both."""
-    mask = node.mask
-    return any(isinstance(t, Window | Documents) for t in (mask.terms if isinstance(mask, And) else (mask,)))
+    return any(isinstance(t, Window | Documents) for t in node.mask.conjuncts)

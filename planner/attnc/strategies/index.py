@@ -13,7 +13,15 @@ from attnc.machine import Machine
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes
-from attnc.strategies.grounds import EXACT_ADDITION, key_source, keys_reached, range_reasons, ranged_terms
+from attnc.strategies.grounds import (
+    EXACT_ADDITION,
+    dtype_reasons,
+    key_source,
+    keys_reached,
+    range_reasons,
+    ranged_terms,
+    scale_reasons,
+)
 from attnc_ir.attributes.mask import Window
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.attributes.strategy import Index, Strategy
@@ -41,13 +49,11 @@ class IndexJudge(Judge):
         reasons = list(range_reasons(node, "an index"))
         if any(isinstance(term, Window) for term in ranged_terms(node) or ()):
             reasons.append("a window lets keys go, and a table of addresses only grows")
-        if node.key_type.dtype not in (DType.F64, DType.F32):
-            reasons.append(f"keys are {node.key_type.dtype}, and an index reads f64 or f32")
+        reasons += dtype_reasons(node, "an index reads")
         width = node.geometry.key_width
         if width != 2:
             reasons.append(f"keys have width {width}, and a parabola lies in the plane")
-        if node.scale == 0:
-            reasons.append("the scale is 0, so every key ties")
+        reasons += scale_reasons(node)
         proof = proved(node, facts)
         if proof is None:
             reasons.append(f"{key_source(node)} is not known to lie on a parabola of integers")

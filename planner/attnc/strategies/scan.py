@@ -12,15 +12,19 @@ from typing import ClassVar
 
 from attnc.facts import Facts
 from attnc.machine import Machine
-from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
-from attnc_ir.attributes.mask import And, Causal, Everything, Lengths, Mask, Nothing, Prefix, Window
-from attnc_ir.attributes.normalizer import Hardmax, TopK
+from attnc.strategies.grounds import (
+    dtype_reasons,
+    normalizer_reasons,
+    ranged_terms,
+    scale_reasons,
+    score_reasons,
+)
+from attnc_ir.attributes.normalizer import TopK
 from attnc_ir.attributes.strategy import Scan, Strategy
 from attnc_ir.ops import AttentionOp
-from attnc_ir.types import DType
 
 _TILE = 32
 """Query rows of one key head that share a block of keys while it is in the cache."""
@@ -30,8 +34,6 @@ MOST_HELD = 64
 
 _BLOCK = 64
 """Keys of the smallest block."""
-
-_RANGES = (Everything, Nothing, Causal, Window, Prefix, Lengths)
 
 
 @register_strategy
@@ -48,23 +50,15 @@ class ScanJudge(Judge):
         if isinstance(node.normalizer, TopK):
             if node.normalizer.k > MOST_HELD:
                 reasons.append(f"k is {node.normalizer.k}, and a scan holds at most {MOST_HELD} keys")
-        elif not isinstance(node.normalizer, Hardmax):
-            reasons.append(
-                f"the normaliser is {node.normalizer.keyword}, and a scan finds only the largest score"
-            )
-        if node.key_type.dtype not in (DType.F64, DType.F32):
-            reasons.append(f"keys are {node.key_type.dtype}, and a scan reads f64 or f32")
-        if not _is_range(explicit(node)):
+        else:
+            reasons += normalizer_reasons(node, "a scan")
+        reasons += dtype_reasons(node, "a scan reads")
+        if ranged_terms(node) is None:
             reasons.append(
                 "the mask is not one range of keys for each query, so a block is not read as a whole"
             )
-        if node.bias:
-            reasons.append("scores have a bias, and a scan bounds the errors of dot products only")
-        if node.with_lse:
-            reasons.append("the log-sum-exp is wanted, and it needs every score")
-        if node.scale == 0:
-            reasons.append("the scale is 0, so every key ties")
-        return tuple(reasons)
+        ability = "bounds the errors of dot products only"
+        return (*reasons, *score_reasons(node, "a scan", ability), *scale_reasons(node))
 
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
         g = node.geometry
@@ -89,10 +83,3 @@ class ScanJudge(Judge):
         if exps:
             terms.insert(3, ("exp", rows * exps * machine.exp(node.accumulator)))
         return Cost(tuple(terms), append_bytes(node, heads, machine, sizes))
-
-
-def _is_range(mask: Mask) -> bool:
-    """Whether the mask allows every query one range of neighbouring keys."""
-    if isinstance(mask, And):
-        return all(_is_range(term) for term in mask.terms)
-    return isinstance(mask, _RANGES)

@@ -16,8 +16,8 @@ from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import key_bytes
-from attnc_ir.attributes.mask import And, Everything, Lengths, Mask, Prefix
-from attnc_ir.attributes.normalizer import Hardmax
+from attnc.strategies.grounds import normalizer_reasons, scale_reasons, score_reasons
+from attnc_ir.attributes.mask import Everything, Lengths, Prefix
 from attnc_ir.attributes.strategy import Strategy, Sweep
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -48,22 +48,14 @@ class SweepJudge(Judge):
         reasons = []
         if isinstance(node, AttendStep):
             reasons.append("a step has one query for each head, and a sweep answers many at a time")
-        if not isinstance(node.normalizer, Hardmax):
-            reasons.append(
-                f"the normaliser is {node.normalizer.keyword}, and a sweep finds only the largest score"
-            )
+        reasons += normalizer_reasons(node, "a sweep")
         width = node.geometry.key_width
         if width != 2:
             reasons.append(f"keys have width {width}, and a sweep needs exactly 2")
-        if not _one_key_set(explicit(node)):
+        # All rows of a key head that see keys see the same ones, a prefix.
+        if not all(isinstance(term, Everything | Prefix | Lengths) for term in explicit(node).conjuncts):
             reasons.append("the mask does not give all queries of a head the same keys, from the first on")
-        if node.bias:
-            reasons.append("scores have a bias, and a sweep knows dot products only")
-        if node.with_lse:
-            reasons.append("the log-sum-exp is wanted, and it needs every score")
-        if node.scale == 0:
-            reasons.append("the scale is 0, so every key ties")
-        return tuple(reasons)
+        return (*reasons, *score_reasons(node, "a sweep"), *scale_reasons(node))
 
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
         rows, heads, _ = rows_of(node, sizes)
@@ -80,10 +72,3 @@ class SweepJudge(Judge):
                 ("call", overhead(node, machine)),
             )
         )
-
-
-def _one_key_set(mask: Mask) -> bool:
-    """Whether all rows of a key head that see keys see the same ones, a prefix."""
-    if isinstance(mask, And):
-        return all(_one_key_set(term) for term in mask.terms)
-    return isinstance(mask, Everything | Prefix | Lengths)

@@ -16,7 +16,7 @@ from attnc.machine import Machine
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
-from attnc.strategies.grounds import EXACT_ADDITION, keys_reached, range_reasons
+from attnc.strategies.grounds import EXACT_ADDITION, dtype_reasons, keys_reached, range_reasons, scale_reasons
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.attributes.strategy import Strategy, Tree
 from attnc_ir.ops import AttendStep, AttentionOp
@@ -54,11 +54,8 @@ class TreeJudge(Judge):
             reasons.append(f"the width of the keys, {width}, is open, and what a tree gains depends on it")
         elif width < 2:
             reasons.append(f"keys have width {width}, and boxes need two coordinates or more")
-        if node.key_type.dtype not in (DType.F64, DType.F32):
-            reasons.append(f"keys are {node.key_type.dtype}, and a tree compares f64 or f32")
-        if node.scale == 0:
-            reasons.append("the scale is 0, so every key ties")
-        return tuple(reasons)
+        reasons += dtype_reasons(node, "a tree compares")
+        return (*reasons, *scale_reasons(node))
 
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
         rows, heads, queries = rows_of(node, sizes)
