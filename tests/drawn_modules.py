@@ -142,6 +142,7 @@ strategies = st.sampled_from(
         None,
         Dense(),
         Hull(),
+        Hull(-1),
         Uniform(),
         Extremum(),
         Position(-3, 9, 1),

@@ -272,6 +272,21 @@ DERIVED = {
         lambda rng, n, m: {"a": rng.integers(-2, m + 2, (n, 2)) / rng.integers(1, 3, (n, 1))},
         lambda a, n, m: (a["a"], _parabola(m)),
     ),
+    "the upper half of a hull": (
+        "%k: f64[M x 2], %a: f64[N x 1]",
+        "  %one = constant {type = f64[N x 1], values = [1.0]}\n  %q = concat %a, %one",
+        lambda rng, n, m: {
+            "k": rng.integers(-4, 5, (m, 2)).astype("f8"),
+            "a": rng.integers(-3, 4, (n, 1)) / 2.0,
+        },
+        lambda a, n, m: (_beside(a["a"], 1.0), a["k"]),
+    ),
+    "the lower half of a hull": (
+        "%k: f64[M x 2], %a: f64[N x 1]",
+        "  %down = constant {type = f64[N x 1], values = [-0.75]}\n  %q = concat %a, %down",
+        lambda rng, n, m: {"k": rng.normal(size=(m, 2)), "a": rng.normal(size=(n, 1))},
+        lambda a, n, m: (_beside(a["a"], -0.75), a["k"]),
+    ),
     "queries that are zero": (
         "%k: f64[M x 3], %unused: f64[N x 2]",
         "  %z = constant {type = f64[1], values = [0.0]}\n  %q = broadcast %z {shape = [N x 3]}",

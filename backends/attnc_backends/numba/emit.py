@@ -66,7 +66,7 @@ def _pieces_used(text: str) -> set[str]:
 
 _MARKS = {
     "tiles": ("tile_",),
-    "exact": ("ACC_BYTES",),
+    "exact": ("ACC_BYTES", "compare_dot2("),
     "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("),
     "key_scan": ("key_scan_",),
     "held": ("held", "special_value("),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
 from attnc_backends.numba.emit_hull_ranges import documents_of, emit_ranged_hull, has_moving_start
 from attnc_backends.numba.emit_hull_window import (
@@ -26,7 +26,7 @@ from attnc_backends.numba.runtime.hull_layout import HULL_MEANS, HULL_NO_LOWER, 
 from attnc_backends.numba.structures import Structure, slot_of
 from attnc_ir.attributes.mask import Causal, Everything
 from attnc_ir.attributes.normalizer import Tie
-from attnc_ir.attributes.strategy import Monotone
+from attnc_ir.attributes.strategy import Hull, Monotone
 from attnc_ir.ops import AttendStep, AttentionOp
 
 NOTE = "rows that meet a query or key that is not finite are answered by the dense scan"
@@ -41,7 +41,7 @@ def hull_notes(node: Node) -> tuple[str, ...]:
 
 def emit_hull_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
-    dense = emit_exact_rows(node.dense)
+    dense = emit_fallback_rows(node)
     if has_moving_start(node.op):
         return [*dense, *emit_ranged_hull(node)]
     if is_windowed(node.op):
@@ -69,8 +69,11 @@ def hull_structure(op: AttendStep) -> Structure:
     if _is_delayed(op):
         own = _hull_kept(op, _halves(op) | (HULL_MEANS if tie_of(op) is Tie.MEAN else 0))
         return replace(own, name=f"{own.name} under {op.mask!r}", append="", scratch="0")
-    summing = _hull_kept(op, _halves(op) | HULL_MEANS)
-    return summing if tie_of(op) is Tie.MEAN else replace(_hull_kept(op, _halves(op)), within=summing)
+    flags = _halves(op) | (HULL_MEANS if tie_of(op) is Tie.MEAN else 0)
+    # Where another reader needs sums or the other half, its hull serves this one, too.
+    larger = [_halves(op) | HULL_MEANS, flags & HULL_MEANS, HULL_MEANS]
+    within = tuple(_hull_kept(op, other) for other in dict.fromkeys(larger) if other != flags)
+    return replace(_hull_kept(op, flags), within=within)
 
 
 def _axes(op: AttentionOp) -> tuple[int, int]:
@@ -81,7 +84,7 @@ def _axes(op: AttentionOp) -> tuple[int, int]:
 
 def _halves(op: AttentionOp) -> int:
     """Which half the hull of a node does without (`HULL_NO_*`)."""
-    half = op.strategy.half if isinstance(op.strategy, Monotone) else 0
+    half = op.strategy.half if isinstance(op.strategy, Hull | Monotone) else 0
     return {0: 0, 1: HULL_NO_LOWER, -1: HULL_NO_UPPER}[half]
 
 

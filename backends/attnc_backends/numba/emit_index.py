@@ -9,7 +9,7 @@ the dense scan does, which every such node carries along.
 from __future__ import annotations
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.index import INDEX_FOUND_OPEN
 from attnc_backends.numba.runtime.index_table import (
@@ -41,7 +41,7 @@ def emit_index_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     rows = _batch_rows(node) if node.cache is None else _step_rows(node)
     return [
-        *emit_exact_rows(node.dense),
+        *emit_fallback_rows(node),
         _extend(node),
         _answer(node),
         rows,

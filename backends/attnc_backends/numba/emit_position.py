@@ -6,10 +6,8 @@ stands beyond it, or may see a key beyond it, is answered by the dense scan.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba.access import copy_element, load_double, store
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.node import OK, Node
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.attributes.strategy import Position
@@ -27,16 +25,15 @@ def position_notes(node: Node) -> tuple[str, ...]:
 
 def emit_position_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over query rows, `blocks()` and `scratch()`."""
-    dense = replace(node, prefix="dense_")
-    parts = emit_exact_rows(dense)
+    parts = emit_fallback_rows(node)
     for what in ("blocks", "scratch"):
         f = node.function(what, doc="as for the dense scan")
-        f.line(f"return {dense.call(what)}")
+        f.line(f"return {node.dense.call(what)}")
         parts.append(f.text())
-    return [*parts, _rows(node, dense)]
+    return [*parts, _rows(node)]
 
 
-def _rows(node: Node, dense: Node) -> str:
+def _rows(node: Node) -> str:
     strategy, normalizer = node.op.strategy, node.op.normalizer
     assert isinstance(strategy, Position)
     assert isinstance(normalizer, Hardmax)
@@ -54,7 +51,7 @@ def _rows(node: Node, dense: Node) -> str:
             if node.op.empty.keyword != "error":
                 f.line("continue")
         with f.block(f"if i >= {strategy.bound} or hi > {strategy.bound}"):
-            f.line(f"status = {dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
+            f.line(f"status = {node.dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
             with f.block("if status != 0"):
                 f.line("return status")
             f.line("continue")

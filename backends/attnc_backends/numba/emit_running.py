@@ -8,7 +8,7 @@ node whose scores turn out to differ, are answered by the dense scan, which ever
 from __future__ import annotations
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.running import RUNNING_LAST, RUNNING_MEAN, RUNNING_SIDES, RUNNING_WINDOW
 from attnc_backends.numba.source import Function
@@ -27,7 +27,7 @@ EXTREMUM_NOTE = "rows that meet a query or key that is not finite are answered b
 def emit_running_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     rows = _batch_rows(node) if node.cache is None else _step_rows(node)
-    return [*emit_exact_rows(node.dense), _answer(node), rows, node.head_blocks(), _scratch(node)]
+    return [*emit_fallback_rows(node), _answer(node), rows, node.head_blocks(), _scratch(node)]
 
 
 def running_structure(op: AttendStep) -> Structure:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from attnc_backends.numba import vectors
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.emit_held import emit_held
 from attnc_backends.numba.emit_scan_topk import emit_order, emit_topk_visit, emit_topk_write, held_bytes
 from attnc_backends.numba.node import OK, Node
@@ -28,7 +28,6 @@ from attnc_backends.numba.scan_records import (
     SCAN_RECORD,
     SCAN_SCORE,
     SCAN_TILE,
-    scan_dense,
     scan_itemsize,
     scan_witness,
 )
@@ -40,7 +39,7 @@ NOTE = "rows that meet a number that is not finite, and keys with gaps between e
 
 def emit_scan_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over tiles of query rows, `blocks()`, `scratch()`, and helpers."""
-    dense = emit_exact_rows(scan_dense(node))
+    dense = emit_fallback_rows(node, with_compare=True)
     if isinstance(node.op.normalizer, TopK):
         own = [emit_order(node), *emit_held(node, "order", with_write=False), emit_topk_visit(node)]
         own.append(emit_topk_write(node))
@@ -85,7 +84,7 @@ def _scratch(node: Node) -> str:
     )
     s = node.sizes(f)
     f.line(
-        f"size = {scan_dense(node).call('scratch')} + {SCAN_TILE * SCAN_RECORD} + {SCAN_TILE} * 16 * ({s.d} + KEY_SCAN_PAD)"
+        f"size = {node.dense.call('scratch')} + {SCAN_TILE * SCAN_RECORD} + {SCAN_TILE} * 16 * ({s.d} + KEY_SCAN_PAD)"
     )
     f.line(f"size += 8 * (key_scan_block({s.d}, {scan_itemsize(node)}) + KEY_SCAN_PAD)")
     f.line(f"size += {SCAN_TILE} * {_marks_bytes(node, f)}")
@@ -181,7 +180,7 @@ def _near_ties(node: Node, f: Function, tie: Tie, wide: str) -> None:
             ):
                 f.line("order = 0")
             with f.block("else"):
-                f.line(f"order = {scan_dense(node).call('compare', 'b', 'h', 'i', 'j', 'best', 'acc')}")
+                f.line(f"order = {node.dense.call('compare', 'b', 'h', 'i', 'j', 'best', 'acc')}")
         with f.block("if order > 0"):
             f.line("best, score, bound = j, found, own")
             if tie is Tie.MEAN:
@@ -253,9 +252,7 @@ def _rows(node: Node) -> str:
     s, itemsize = node.sizes(f), scan_itemsize(node)
     f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {SCAN_TILE - 1}) // {SCAN_TILE}")
     f.line(f"room = {s.d} + KEY_SCAN_PAD\nblock = key_scan_block({s.d}, {itemsize})")
-    f.line(
-        f"records = scratch + {scan_dense(node).call('scratch')}\nqueries = records + {SCAN_TILE * SCAN_RECORD}"
-    )
+    f.line(f"records = scratch + {node.dense.call('scratch')}\nqueries = records + {SCAN_TILE * SCAN_RECORD}")
     f.line(f"scores = queries + {SCAN_TILE} * 16 * room\nmarks = scores + 8 * (block + KEY_SCAN_PAD)")
     f.line(f"marks_step = {_marks_bytes(node, f)}")
     with f.block("for unit in range(first, last)"):
@@ -329,7 +326,7 @@ def _finish_rows(node: Node, f: Function) -> None:
                 f.line("continue")
         with f.block(f"if load_i64(record + {SCAN_LEFT}) != 0"):
             row = f"(b * {s.hq} + h) * {s.nq} + i" if node.cache is None else f"b * {s.hq} + h"
-            f.line(f"row = {row}\nstatus = {scan_dense(node).call('rows', 'row', 'row + 1', 'scratch')}")
+            f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
             with f.block("if status != 0"):
                 f.line("return status")
             f.line("continue")

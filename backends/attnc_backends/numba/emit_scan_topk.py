@@ -13,7 +13,6 @@ from attnc_backends.numba.scan_records import (
     SCAN_LEFT,
     SCAN_LOWEST,
     SCAN_NORM,
-    scan_dense,
     scan_itemsize,
     scan_witness,
 )
@@ -52,7 +51,7 @@ def emit_order(node: Node) -> str:
     f.line(f"hk = h // {node.group(f)}\nkeys = {keys}")
     with f.block(f"if key_scan_same(keys + j1 * {step}, keys + j2 * {step}, {s.d}, {scan_itemsize(node)})"):
         f.line("return 0")
-    f.line(f"return {scan_dense(node).call('compare', 'b', 'h', 'i', 'j1', 'j2', 'acc')}")
+    f.line(f"return {node.dense.call('compare', 'b', 'h', 'i', 'j1', 'j2', 'acc')}")
     return f.text()
 
 
@@ -112,5 +111,5 @@ def emit_topk_write(node: Node) -> str:
     if node.op.argmax is not None:
         f.line(node.call("rank", "b", "h", "i", "held", "size", "acc"))
     f.line(f"sums = held + 24 * ({_most(node, f)} + 1)")
-    f.line(f"return {scan_dense(node).call('write', 'b', 'h', 'hk', 'i', 'held', 'size', 'sums', 'acc')}")
+    f.line(f"return {node.dense.call('write', 'b', 'h', 'hk', 'i', 'held', 'size', 'sums', 'acc')}")
     return f.text()

@@ -8,7 +8,7 @@ dense scan, which every sweep node carries along, the rows that meet a key or qu
 from __future__ import annotations
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime import sweep_layout as layout
 from attnc_backends.numba.source import Function
@@ -23,7 +23,7 @@ _TIES = {Tie.FIRST: layout.SWEEP_FIRST, Tie.LAST: layout.SWEEP_LAST, Tie.MEAN: l
 def emit_sweep_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads, `blocks()` and `scratch()`."""
     assert node.cache is None, "a sweep needs many queries at a time"
-    return [*emit_exact_rows(node.dense), _rows(node), node.head_blocks(), _scratch(node)]
+    return [*emit_fallback_rows(node), _rows(node), node.head_blocks(), _scratch(node)]
 
 
 def _scratch(node: Node) -> str:

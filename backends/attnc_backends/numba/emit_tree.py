@@ -9,7 +9,7 @@ may overflow, are answered by the dense scan, which every tree node carries alon
 from __future__ import annotations
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
-from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.tree import TREE_FIRST, TREE_LAST, TREE_MEAN
 from attnc_backends.numba.source import Function
@@ -28,7 +28,7 @@ _TIES = {Tie.FIRST: TREE_FIRST, Tie.LAST: TREE_LAST, Tie.MEAN: TREE_MEAN}
 def emit_tree_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over key heads (over query rows in a step), `blocks()` and `scratch()`."""
     rows = _batch_rows(node) if node.cache is None else _step_rows(node)
-    return [*emit_exact_rows(node.dense), _answer(node), rows, node.head_blocks(), _scratch(node)]
+    return [*emit_fallback_rows(node), _answer(node), rows, node.head_blocks(), _scratch(node)]
 
 
 def tree_structure(op: AttendStep) -> Structure:

@@ -30,8 +30,7 @@ class CachePlan:
 
     def number_of(self, wanted: Structure) -> int:
         """The number of a reader's structure, or of the one that stands in for it."""
-        kept = wanted if wanted in self.structures or wanted.within is None else wanted.within
-        return self.structures.index(kept)
+        return next(self.structures.index(s) for s in (wanted, *wanted.within) if s in self.structures)
 
     @property
     def key_dtype(self) -> DType:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -17,6 +18,8 @@ import platformdirs
 
 from attnc_ir.errors import CacheError
 
+MODULE_NAME = re.compile(r"attnc_[0-9a-f]{40}")
+"""What `module_name` gives."""
 ENV_CACHE_DIR = "ATTNC_CACHE_DIR"
 
 _WRITTEN = 946_684_800
@@ -35,14 +38,30 @@ def module_name(source: str) -> str:
 
 
 def write_module(source: str) -> Path:
-    """Put `source` where its name says and return the file; an existing file with the right content stays
-    untouched.
+    """Put `source` where its name says and return the file.
+
+    Raises `CacheError` when the directory cannot be written.
+    """
+    return keep(f"{module_name(source)}.py", source)
+
+
+def kept_module(name: str) -> Path | None:
+    """The file of the module `name`, if it is there and its content is what the name says."""
+    path = cache_dir() / f"{name}.py"
+    try:
+        return path if module_name(path.read_text(encoding="utf-8")) == name else None
+    except (OSError, UnicodeError):
+        return None
+
+
+def keep(name: str, text: str) -> Path:
+    """Write a file of the cache; an existing one with the right content stays untouched.
 
     Raises `CacheError` when the directory cannot be written.
     """
     directory = cache_dir()
-    path = directory / f"{module_name(source)}.py"
-    content = source.encode()
+    path = directory / name
+    content = text.encode()
     try:
         if path.is_file() and path.read_bytes() == content:
             return path

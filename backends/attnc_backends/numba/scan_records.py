@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from attnc_backends.numba import vectors
 from attnc_backends.numba.node import Node
 from attnc_ir.types import DType
@@ -20,11 +18,6 @@ SCAN_LO, SCAN_HI, SCAN_BEST, SCAN_SCORE, SCAN_BOUND, SCAN_FROM, SCAN_LEFT, SCAN_
 )
 SCAN_HELD = SCAN_FROM
 """A top-k holds records instead of a winner: how many."""
-
-
-def scan_dense(node: Node) -> Node:
-    """The same node under names that leave room for the scan's own functions."""
-    return replace(node, prefix="dense_")
 
 
 def scan_itemsize(node: Node) -> int:

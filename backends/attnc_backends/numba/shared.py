@@ -8,10 +8,14 @@ what is called for every key stays inlined in the program itself.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -19,7 +23,14 @@ import numpy.typing as npt
 
 from attnc_backends.numba.compact import compact
 from attnc_backends.numba.inline import HEADER, runtime_text
-from attnc_backends.numba.modules import import_module, write_module
+from attnc_backends.numba.modules import (
+    MODULE_NAME,
+    cache_dir,
+    import_module,
+    keep,
+    kept_module,
+    write_module,
+)
 
 _C, _LLVM = {"i": "int64", "d": "float64"}, {"i": "ir.IntType(64)", "d": "ir.DoubleType()"}
 
@@ -47,7 +58,7 @@ class Library:
 LIBRARIES = (
     Library(
         "exact",
-        frozenset({"exact"}),
+        frozenset({"exact", "hardmax_row"}),
         (
             Export("acc_clear", "i"),
             Export("acc_add", "id"),
@@ -55,6 +66,8 @@ LIBRARIES = (
             Export("acc_add_product3", "iddd"),
             Export("acc_sign", "i", "i"),
             Export("acc_round", "i", "d"),
+            Export("hardmax_row", "i", "i"),
+            Export("hardmax_compare", "iii", "i"),
         ),
     ),
     Library(
@@ -197,9 +210,37 @@ process, like the code it points to.
 
 
 @cache
+def _sources() -> str:
+    """A name for everything that `library_source` reads."""
+    text = hashlib.sha256(sys.version.encode())
+    package = resources.files("attnc_backends.numba")
+    pieces = [x for x in package.joinpath("runtime").iterdir() if x.name.endswith(".py")]
+    makers = [package.joinpath(f"{name}.py") for name in ("compact", "inline", "shared")]
+    for file in sorted([*pieces, *makers], key=lambda x: x.name):
+        text.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return text.hexdigest()[:40]
+
+
+def _library_file(library: Library) -> Path:
+    """The library's module in the cache. Making its text takes longer than loading its code, so the cache also
+    has a note of which module came of which sources.
+    """
+    note = f"library_{library.name}_{_sources()}.txt"
+    try:
+        name = (cache_dir() / note).read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        name = ""
+    kept = kept_module(name) if MODULE_NAME.fullmatch(name) else None
+    if kept is None:
+        kept = write_module(library_source(library))
+        keep(note, kept.stem)
+    return kept
+
+
+@cache
 def _loaded(library: Library) -> ModuleType:
     """The library's module; its addresses stand in the table."""
-    module = import_module(write_module(library_source(library)))
+    module = import_module(_library_file(library))
     for export in library.exports:
         _TABLE[EXPORTS.index(export)] = getattr(module, f"export_{export.name}").address
     return module

@@ -8,7 +8,7 @@ rows again, so no structure is ever saved.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,16 @@ class Structure:
     """An expression for the bytes of scratch that `append` needs."""
     wide_keys: bool = False
     """Whether the cache has to store its keys as doubles, which widens narrower ones exactly."""
-    within: Structure | None = None
-    """A structure that can stand in for this one; where a cache keeps that one anyway, it does."""
+    within: tuple[Structure, ...] = field(default=(), compare=False)
+    """Structures that can stand in for this one; where a cache keeps one of them anyway, it does. What can
+    stand in for those is among them.
+    """
 
 
 def kept_once(structures: Iterable[Structure]) -> tuple[Structure, ...]:
     """What a cache keeps when its readers ask for these: equal ones once, none that another stands in for."""
     wanted = dict.fromkeys(structures)
-    return tuple(s for s in wanted if s.within not in wanted)
+    return tuple(s for s in wanted if not any(other in wanted for other in s.within))
 
 
 def slot_of(cache: int, number: int) -> str:

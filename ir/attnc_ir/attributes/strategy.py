@@ -33,9 +33,14 @@ class Dense(Strategy):
 @STRATEGY.register
 @dataclass(frozen=True)
 class Hull(Strategy):
-    """Keep the convex hull of two-dimensional keys; the best key of a query is one of its vertices."""
+    """Keep the convex hull of two-dimensional keys; the best key of a query is one of its vertices.
+
+    `half` says what is known of the query's second coordinate, times the scale: never negative (1), never
+    positive (-1) or nothing (0); the half of the hull that is then not needed is not kept.
+    """
 
     keyword: ClassVar[str] = "hull"
+    half: int = attribute(IntKind(-1, 1), default=0)
 
 
 @STRATEGY.register

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from attnc.facts import Fact, Facts, SameKeyFact, SteadyFact, ZeroFact
+import math
+
+from attnc.facts import (
+    ColumnsFact,
+    Fact,
+    Facts,
+    IntegerFact,
+    PolynomialFact,
+    SameKeyFact,
+    SteadyFact,
+    ZeroFact,
+    columns,
+)
 from attnc.masks import Band, explicit
 from attnc_ir.attributes.mask import (
     Causal,
@@ -15,7 +27,7 @@ from attnc_ir.attributes.mask import (
 )
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
-from attnc_ir.types import DType
+from attnc_ir.types import MAX_DIM, DType
 from attnc_ir.values import Value
 
 EXACT_ADDITION = 6
@@ -116,3 +128,29 @@ def constant_scores(node: AttentionOp, facts: Facts) -> tuple[Fact, ...] | None:
         if fact is not None:
             return (fact,)
     return None
+
+
+def known_half(node: AttentionOp, facts: Facts, axis: int) -> tuple[int, Fact | None]:
+    """The sign that the query's coordinate beside `axis`, times the scale, is known to have, 1 for never
+    negative, -1 for never positive, 0 for unknown; and the fact that says so.
+    """
+    assert isinstance(node, Attend | AttendStep)
+    turn = 1 if node.scale > 0 else -1
+    own = columns(node.query, facts)
+    if len(own) == 2:
+        column = own[1 - axis]
+        ground = facts.get(node.query, ColumnsFact) or facts.get(node.query, IntegerFact)
+        low, high = column.integers or (-math.inf, math.inf)
+        if column.constant is not None:
+            low = high = column.constant
+        if low >= 0 or high <= 0:
+            return (turn if low >= 0 else -turn), ground
+    rows = facts.get(node.query, PolynomialFact)
+    queries = node.geometry.queries
+    if rows is not None and rows.bound >= (queries if isinstance(queries, int) else MAX_DIM):
+        element = rows.elements[1 - axis]
+        if (-element).negative_below(rows.bound):
+            return turn, rows
+        if element.negative_below(rows.bound):
+            return -turn, rows
+    return 0, None

@@ -10,13 +10,19 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from attnc.facts import Facts
+from attnc.facts import Fact, Facts
 from attnc.machine import Machine
 from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes, visible_keys
-from attnc.strategies.grounds import dtype_reasons, normalizer_reasons, scale_reasons, score_reasons
+from attnc.strategies.grounds import (
+    dtype_reasons,
+    known_half,
+    normalizer_reasons,
+    scale_reasons,
+    score_reasons,
+)
 from attnc_ir.attributes.mask import (
     Causal,
     Documents,
@@ -51,6 +57,9 @@ class HullJudge(Judge):
 
     noun: ClassVar[type[Strategy]] = Hull
 
+    def choose(self, node: AttentionOp, facts: Facts) -> Strategy:
+        return Hull(_half(node, facts)[0])
+
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
         reasons = normalizer_reasons(node, "a hull")
         width = node.geometry.key_width
@@ -58,7 +67,16 @@ class HullJudge(Judge):
             reasons.append(f"keys have width {width}, and a hull needs exactly 2")
         reasons += dtype_reasons(node, "a hull compares")
         reasons += _mask_reasons(node)
-        return (*reasons, *score_reasons(node, "a hull"), *scale_reasons(node))
+        reasons += [*score_reasons(node, "a hull"), *scale_reasons(node)]
+        if isinstance(node.strategy, Hull) and width == 2:
+            half = _half(node, facts)[0]
+            if node.strategy.half not in (0, half):
+                reasons.append(f"the text says half {node.strategy.half}, proved is half {half}")
+        return tuple(reasons)
+
+    def grounds(self, node: AttentionOp, facts: Facts) -> tuple[Fact, ...]:
+        fact = _half(node, facts)[1]
+        return () if fact is None else (fact,)
 
     def cost(self, node: AttentionOp, facts: Facts, machine: Machine, sizes: Sizes, length: int) -> Cost:
         rows, heads, queries = rows_of(node, sizes)
@@ -66,6 +84,8 @@ class HullJudge(Judge):
         hulls, held = (2, visible_keys(node, queries, length)) if ranges_move(node) else (1, length)
         probes = 1 + math.log2(held + 1)
         insertion = machine.insert + probes * machine.probe + _ORIENTATIONS * machine.compare
+        if _half(node, facts)[0] != 0:
+            insertion /= 2
         value = sizes.width(node.geometry.value_width) * node.value_type.dtype.itemsize
         terms = [
             ("search", hulls * rows * probes * (machine.probe + machine.compare)),
@@ -112,6 +132,13 @@ def _mask_reasons(node: AttentionOp) -> tuple[str, ...]:
     if step and any(isinstance(t, Prefix) and not isinstance(t.count, int) for t in terms):
         reasons.append("the prefix may shrink from step to step, and a hull in a cache only grows")
     return tuple(reasons)
+
+
+def _half(node: AttentionOp, facts: Facts) -> tuple[int, Fact | None]:
+    """The one half of the hull that is enough, if it is one, and why; windows are put together from whole
+    hulls.
+    """
+    return (0, None) if ranges_move(node) else known_half(node, facts, 0)
 
 
 def ranges_move(node: AttentionOp) -> bool:

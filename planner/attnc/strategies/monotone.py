@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attnc.facts import Fact, Facts, IntegerFact, MonotoneFact, PolynomialFact
+from attnc.facts import Fact, Facts, MonotoneFact
 from attnc.machine import Machine
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import append_bytes, key_bytes
-from attnc.strategies.grounds import key_source
+from attnc.strategies.grounds import key_source, known_half
 from attnc.strategies.hull import HullJudge, ranges_move
 from attnc_ir.attributes.strategy import Monotone, Strategy
-from attnc_ir.ops import Attend, AttendStep, AttentionOp
-from attnc_ir.types import MAX_DIM
+from attnc_ir.ops import AttendStep, AttentionOp
 
 _COMPARISONS = 4
 """Of scores, for one query: one to each side of the last answer, and again of the new one."""
@@ -36,7 +35,7 @@ class MonotoneJudge(Judge):
     def choose(self, node: AttentionOp, facts: Facts) -> Strategy:
         fact = _order(node, facts)
         assert fact is not None, "only a legal node is asked for its strategy"
-        return Monotone(fact.axis, known_half(node, facts, fact.axis))
+        return Monotone(fact.axis, known_half(node, facts, fact.axis)[0])
 
     def why_not(self, node: AttentionOp, facts: Facts) -> tuple[str, ...]:
         reasons = list(HullJudge().why_not(node, facts))
@@ -50,7 +49,7 @@ class MonotoneJudge(Judge):
             reasons.append("keys increase in coordinate 1, and a step follows coordinate 0 only")
         written = node.strategy
         if isinstance(written, Monotone) and fact.axis < 2:
-            half = known_half(node, facts, fact.axis)
+            half = known_half(node, facts, fact.axis)[0]
             if written.axis != fact.axis or written.half not in (0, half):
                 reasons.append(
                     f"the text says axis {written.axis} and half {written.half}, "
@@ -83,24 +82,3 @@ class MonotoneJudge(Judge):
 def _order(node: AttentionOp, facts: Facts) -> MonotoneFact | None:
     """What is known about the order of a node's keys."""
     return facts.get(key_source(node), MonotoneFact)
-
-
-def known_half(node: AttentionOp, facts: Facts, axis: int) -> int:
-    """The sign that the query's coordinate beside `axis`, times the scale, is known to have: 1 for never
-    negative, -1 for never positive, 0 for unknown.
-    """
-    assert isinstance(node, Attend | AttendStep)
-    sign = 0
-    integers = facts.get(node.query, IntegerFact)
-    if integers is not None:
-        sign = 1 if integers.low >= 0 else -1 if integers.high <= 0 else 0
-    rows = facts.get(node.query, PolynomialFact)
-    if sign == 0 and rows is not None:
-        element = rows.elements[1 - axis]
-        queries = node.geometry.queries
-        if rows.bound >= (queries if isinstance(queries, int) else MAX_DIM):
-            if (-element).negative_below(rows.bound):
-                sign = 1
-            elif element.negative_below(rows.bound):
-                sign = -1
-    return sign if node.scale > 0 else -sign
