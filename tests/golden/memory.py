@@ -43,142 +43,25 @@ def g0_op0(frame, t, worker, workers, scratch):
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_n1_dense_classify(frame, t, b, h, i, j):
-    """0 a real number, 1 and -1 the infinities, 2 NaN"""
-    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 216)
-    now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 224)
-    s1_q = load_i64(frame + 232)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    cache0_count = load_i64(frame + 88)
-    n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
-    hk = h // 1
-    q_row = now_q + h * s0_q
-    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j) * 2 * 8
-    kind = 0
-    for c in range(2):
-        kind = sum_class(kind, product_class(load_f64(q_row + c * s1_q), load_f64(k_row + c * 8)))
-    return kind
-
-
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_n1_dense_bounded_score(frame, t, b, h, i, j, k_row, query):
-    """score, error bound, class; class 3 is removed, 4 unknown"""
-    cache0_count = load_i64(frame + 88)
-    n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    if 8 == 8:
-        dot, size = abs_dot_f64(query, k_row, 2)
-    else:
-        dot, size = 0.0, 0.0
-        for c in range(2):
-            p = load_f64(query + 8 * c) * load_f64(k_row + c * 8)
-            dot += p
-            size += abs(p)
-    error = 0.0
-    error += (2 + 8) * 1.1102230246251565e-16 * size + (2 + 1) * 2e-323
-    if math.isfinite(dot) and math.isfinite(error):
-        return dot, error, 0
-    kind = g0_n1_dense_classify(frame, t, b, h, i, j)
-    return 0.0, math.inf, kind
-
-
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_n1_dense_exact_score(frame, t, b, h, i, j):
-    """a score by error-free transforms: its double, and whether that is all of it"""
-    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 216)
-    now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 224)
-    s1_q = load_i64(frame + 232)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    cache0_count = load_i64(frame + 88)
-    n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
-    hk = h // 1
-    q_row = now_q + h * s0_q
-    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j) * 2 * 8
-    s, es = 0.0, 0.0
-    for c in range(2):
-        p, ep = mul_bounded(load_f64(q_row + c * s1_q), 0.0, load_f64(k_row + c * 8), 0.0)
-        s, es = add_bounded(s, es, p, ep)
-    return s, es == 0.0 and math.isfinite(s)
-
-
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_n1_dense_compare(frame, t, b, h, i, j1, j2, acc):
-    """sign of score j1 less score j2, both real; 2 if unsettled"""
-    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 216)
-    now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 224)
-    s1_q = load_i64(frame + 232)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    cache0_count = load_i64(frame + 88)
-    n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
-    s1, exact1 = g0_n1_dense_exact_score(frame, t, b, h, i, j1)
-    s2, exact2 = g0_n1_dense_exact_score(frame, t, b, h, i, j2)
-    if exact1 and exact2:
-        return 1 if s1 > s2 else (-1 if s1 < s2 else 0)
-    shared_acc_clear(frame, acc)
-    hk = h // 1
-    q_row = now_q + h * s0_q
-    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j1) * 2 * 8
-    for c in range(2):
-        shared_acc_add_product(frame, acc, 1.0 * load_f64(q_row + c * s1_q), load_f64(k_row + c * 8))
-    hk = h // 1
-    q_row = now_q + h * s0_q
-    k_row = cache0_keys + (b * d_H + hk) * cache0_key_stride + (j2) * 2 * 8
-    for c in range(2):
-        shared_acc_add_product(frame, acc, -1.0 * load_f64(q_row + c * s1_q), load_f64(k_row + c * 8))
-    return shared_acc_sign(frame, acc)
-
-
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def g0_n1_dense_beats(frame, t, b, h, i, j1, s1, e1, kind1, j2, s2, e2, kind2, acc):
-    """sign of score j1 less score j2; 2 if unsettled"""
-    if kind1 != kind2:
-        return 1 if kind1 > kind2 else -1
-    if kind1 != 0:
-        return 0
-    if s1 - s2 > (e1 + e2) * 1.0000001:
-        return 1
-    if s2 - s1 > (e1 + e2) * 1.0000001:
-        return -1
-    return g0_n1_dense_compare(frame, t, b, h, i, j1, j2, acc)
-
-
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_dense_rows(frame, t, first, last, scratch):
     """hard-max, tie last, one row at a time"""
     cache0_count = load_i64(frame + 88)
     n_keys0 = load_i64(cache0_count)
     d_H = load_i64(frame + 80)
-    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 216)
-    now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 224)
-    s1_q = load_i64(frame + 232)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    v_o = load_i64(frame + 240)  # %o: f64[H x 3]
-    t_o = load_i64(frame + 248)
+    v_o = load_i64(frame + 208)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 216)
     now_o = v_o + t * t_o
-    s0_o = load_i64(frame + 256)
-    s1_o = load_i64(frame + 264)
+    s0_o = load_i64(frame + 224)
+    s1_o = load_i64(frame + 232)
     cache0_values = load_i64(frame + 176)
     cache0_value_stride = load_i64(frame + 184)
-    acc = scratch
-    query = acc + ACC_BYTES
-    held = query + 8 * 2
+    v_q = load_i64(frame + 240)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 248)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 256)
+    s1_q = load_i64(frame + 264)
+    cache0_keys = load_i64(frame + 160)
+    cache0_key_stride = load_i64(frame + 168)
     for unit in range(first, last):
         h = (unit // 1) % d_H
         b = unit // (1 * d_H)
@@ -188,38 +71,29 @@ def g0_n1_dense_rows(frame, t, first, last, scratch):
         hi = n_keys0
         hi = max(hi, 0)
         lo = min(lo, hi)
-        for c in range(2):
-            store_f64(query + 8 * c, load_f64(now_q + h * s0_q + c * s1_q))
-        count, bad, unsettled = 0, False, False
-        keys = cache0_keys + (b * d_H + hk) * cache0_key_stride
-        best, best_s, best_e, best_kind, ties = -1, 0.0, 0.0, 0, 0
-        for j in range(lo, hi):
-            s, e, kind = g0_n1_dense_bounded_score(frame, t, b, h, i, j, keys + j * 2 * 8, query)
-            if kind == 3:
-                continue
-            count += 1
-            if kind == 2:
-                bad = True
-                break
-            order = 1
-            if best >= 0:
-                order = g0_n1_dense_beats(frame, t, b, h, i, j, s, e, kind, best, best_s, best_e, best_kind, acc)
-            if order == 1:
-                best, best_s, best_e, best_kind, ties = j, s, e, kind, 1
-            elif order == 0:
-                best, best_s, best_e = j, s, e
-                ties += 1
-        if count == 0:
+        if hi == lo:
             for c in range(3):
                 store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
             continue
-        if bad:
+        store_i64(scratch + 0, cache0_keys + (b * d_H + hk) * cache0_key_stride)
+        store_i64(scratch + 8, 2 * 8)
+        store_i64(scratch + 16, 8)
+        store_i64(scratch + 24, 0)
+        store_i64(scratch + 32, now_q + h * s0_q)
+        store_i64(scratch + 40, s1_q)
+        store_i64(scratch + 48, 0)
+        store_i64(scratch + 56, 2)
+        store_i64(scratch + 72, lo)
+        store_i64(scratch + 80, hi)
+        store_i64(scratch + 88, 1)
+        store_f64(scratch + 64, 1.0)
+        best = shared_hardmax_row(frame, scratch)
+        if best < 0:
             for c in range(3):
                 store_f64(now_o + h * s0_o + c * s1_o, np.float64(math.nan))
             continue
-        values = cache0_values + (b * d_H + hk) * cache0_value_stride
         for c in range(3):
-            store_i64(now_o + h * s0_o + c * s1_o, load_i64(values + best * 3 * 8 + c * 8))
+            store_i64(now_o + h * s0_o + c * s1_o, load_i64(cache0_values + (b * d_H + hk) * cache0_value_stride + best * 3 * 8 + c * 8))
     return 0
 
 
@@ -234,11 +108,11 @@ def g0_n1_dense_blocks(frame, t):
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_dense_scratch(frame, t):
-    """bytes of scratch per worker: accumulator, query row, and the positions that are held"""
+    """bytes of scratch per worker: what describes a row, and what it works in"""
     cache0_count = load_i64(frame + 88)
     n_keys0 = load_i64(cache0_count)
     d_H = load_i64(frame + 80)
-    return ACC_BYTES + 8 * (2) + 8 * (0)
+    return 1784 + 8 * 2
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -247,16 +121,16 @@ def g0_n1_answer(frame, t, b, h, hk, i, hull, hull_keys, rows_at, row_step, scra
     cache0_count = load_i64(frame + 88)
     n_keys0 = load_i64(cache0_count)
     d_H = load_i64(frame + 80)
-    v_q = load_i64(frame + 208)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 216)
+    v_q = load_i64(frame + 240)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 248)
     now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 224)
-    s1_q = load_i64(frame + 232)
-    v_o = load_i64(frame + 240)  # %o: f64[H x 3]
-    t_o = load_i64(frame + 248)
+    s0_q = load_i64(frame + 256)
+    s1_q = load_i64(frame + 264)
+    v_o = load_i64(frame + 208)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 216)
     now_o = v_o + t * t_o
-    s0_o = load_i64(frame + 256)
-    s1_o = load_i64(frame + 264)
+    s0_o = load_i64(frame + 224)
+    s1_o = load_i64(frame + 232)
     cache0_values = load_i64(frame + 176)
     cache0_value_stride = load_i64(frame + 184)
     q_row = now_q + h * s0_q
@@ -279,11 +153,11 @@ def g0_n1_rows(frame, t, first, last, scratch):
     cache0_count = load_i64(frame + 88)
     n_keys0 = load_i64(cache0_count)
     d_H = load_i64(frame + 80)
-    v_o = load_i64(frame + 240)  # %o: f64[H x 3]
-    t_o = load_i64(frame + 248)
+    v_o = load_i64(frame + 208)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 216)
     now_o = v_o + t * t_o
-    s0_o = load_i64(frame + 256)
-    s1_o = load_i64(frame + 264)
+    s0_o = load_i64(frame + 224)
+    s1_o = load_i64(frame + 232)
     cache0_x0 = load_i64(frame + 192)
     cache0_x0_stride = load_i64(frame + 200)
     cache0_keys = load_i64(frame + 160)
