@@ -16,7 +16,7 @@ from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import key_bytes
-from attnc_ir.attributes.mask import And, Everything, Lengths, Mask, Prefix
+from attnc.strategies.grounds import one_key_set
 from attnc_ir.attributes.normalizer import Hardmax
 from attnc_ir.attributes.strategy import Strategy, Sweep
 from attnc_ir.ops import AttendStep, AttentionOp
@@ -55,7 +55,7 @@ class SweepJudge(Judge):
         width = node.geometry.key_width
         if width != 2:
             reasons.append(f"keys have width {width}, and a sweep needs exactly 2")
-        if not _one_key_set(explicit(node)):
+        if not one_key_set(explicit(node)):
             reasons.append("the mask does not give all queries of a head the same keys, from the first on")
         if node.bias:
             reasons.append("scores have a bias, and a sweep knows dot products only")
@@ -80,10 +80,3 @@ class SweepJudge(Judge):
                 ("call", overhead(node, machine)),
             )
         )
-
-
-def _one_key_set(mask: Mask) -> bool:
-    """Whether all rows of a key head that see keys see the same ones, a prefix."""
-    if isinstance(mask, And):
-        return all(_one_key_set(term) for term in mask.terms)
-    return isinstance(mask, Everything | Prefix | Lengths)
