@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_hierarchy import NOTE as HIERARCHY_NOTE
+from attnc_backends.numba.emit_hierarchy import emit_hierarchy_rows
 from attnc_backends.numba.emit_hull import emit_hull_rows, hull_notes, hull_structure
 from attnc_backends.numba.emit_index import emit_index_rows, index_notes, index_structure
 from attnc_backends.numba.emit_position import emit_position_rows, position_notes
@@ -70,6 +72,7 @@ MAKINGS: dict[type[nouns.Strategy], Making] = {
     nouns.Tree: Making(emit_tree_rows, tree_structure, _always(TREE_NOTE, TREE_DENSE_NOTE)),
     nouns.Index: Making(emit_index_rows, index_structure, index_notes),
     nouns.Sweep: Making(emit_sweep_rows, notes=_always(SWEEP_NOTE)),
+    nouns.Hierarchy: Making(emit_hierarchy_rows, notes=_always(HIERARCHY_NOTE)),
     nouns.Monotone: Making(emit_hull_rows, hull_structure, hull_notes),
 }
 """Every strategy that this backend knows. `register_maker` adds to it."""

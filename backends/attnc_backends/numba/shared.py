@@ -144,6 +144,17 @@ LIBRARIES = (
             Export("sweep", "i", "i"),
         ),
     ),
+    Library(
+        "hierarchy",
+        frozenset({"hierarchy"}),
+        (
+            Export("hierarchy_bytes", "i", "i"),
+            Export("hierarchy_build", "iiiiiii", "i"),
+            Export("hierarchy_sums_bytes", "i", "i"),
+            Export("hierarchy_best", "iii", "i"),
+            Export("hierarchy_mean", "iiiiiiii"),
+        ),
+    ),
 )
 """A library more, and programs that call its functions load it."""
 

@@ -120,6 +120,14 @@ class Sweep(Strategy):
 
 @STRATEGY.register
 @dataclass(frozen=True)
+class Hierarchy(Strategy):
+    """Make the hull of three-dimensional keys, and coarser ones of it; go up their edges to the best key."""
+
+    keyword: ClassVar[str] = "hierarchy"
+
+
+@STRATEGY.register
+@dataclass(frozen=True)
 class Monotone(Strategy):
     """A hull of two-dimensional keys that increase strictly in coordinate `axis`, as they come.
 

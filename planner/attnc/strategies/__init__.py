@@ -3,6 +3,7 @@
 from attnc.strategies.base import Judge, Sizes, judge_of, judges, register_strategy
 from attnc.strategies.dense import DenseJudge
 from attnc.strategies.extremum import ExtremumJudge
+from attnc.strategies.hierarchy import HierarchyJudge
 from attnc.strategies.hull import HullJudge
 from attnc.strategies.index import IndexJudge
 from attnc.strategies.monotone import MonotoneJudge
@@ -15,6 +16,7 @@ from attnc.strategies.uniform import UniformJudge
 __all__ = [
     "DenseJudge",
     "ExtremumJudge",
+    "HierarchyJudge",
     "HullJudge",
     "IndexJudge",
     "Judge",

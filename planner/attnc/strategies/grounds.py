@@ -42,6 +42,11 @@ def ranged_terms(node: AttentionOp) -> tuple[Mask, ...] | None:
     return terms if all(isinstance(term, _RANGES) for term in terms) else None
 
 
+def one_key_set(node: AttentionOp) -> bool:
+    """Whether all rows of a key head that see keys see the same ones, a prefix."""
+    return all(isinstance(term, Everything | Prefix | Lengths) for term in explicit(node).conjuncts)
+
+
 def range_reasons(node: AttentionOp, name: str) -> tuple[str, ...]:
     """Why a strategy that answers ranges of keys by dot products alone may not be used, each reason a
     sentence; `name` is what it finds, with an article.

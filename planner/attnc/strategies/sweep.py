@@ -12,12 +12,10 @@ from typing import ClassVar
 
 from attnc.facts import Facts
 from attnc.machine import Machine
-from attnc.masks import explicit
 from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, rows_of
 from attnc.strategies.dense import key_bytes
-from attnc.strategies.grounds import normalizer_reasons, scale_reasons, score_reasons
-from attnc_ir.attributes.mask import Everything, Lengths, Prefix
+from attnc.strategies.grounds import normalizer_reasons, one_key_set, scale_reasons, score_reasons
 from attnc_ir.attributes.strategy import Strategy, Sweep
 from attnc_ir.ops import AttendStep, AttentionOp
 
@@ -52,8 +50,7 @@ class SweepJudge(Judge):
         width = node.geometry.key_width
         if width != 2:
             reasons.append(f"keys have width {width}, and a sweep needs exactly 2")
-        # All rows of a key head that see keys see the same ones, a prefix.
-        if not all(isinstance(term, Everything | Prefix | Lengths) for term in explicit(node).conjuncts):
+        if not one_key_set(node):
             reasons.append("the mask does not give all queries of a head the same keys, from the first on")
         return (*reasons, *score_reasons(node, "a sweep"), *scale_reasons(node))
 
