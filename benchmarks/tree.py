@@ -13,6 +13,10 @@ and `tree` are of the kernels alone:
     gain      numpy / tree; `known` is that of a prototype on another machine, where there is one
     all       the whole call by the tree, build included, over the whole call by the scan
 
+In width 3 a second table holds the hierarchy against the tree and NumPy. Its times are of whole calls, the
+two strategies in turn: `build` is one of a single query, `query` what each further one adds, `gain` NumPy's
+over that, and `tree / hierarchy` the tree's whole call over the hierarchy's, with so many queries a key.
+
 `plan` is what `attnc plan` takes for the call, and `off` how many times longer that is than the better one.
 `--plot docs/images/tree.svg` draws `gain` over n for each width and distribution, if matplotlib is there.
 """
@@ -175,6 +179,44 @@ def measure(family: str, width: int, count: int, queries: int, programs: dict[st
     )  # fmt: skip
 
 
+def in_turn(runs: dict[str, Callable[[], object]], turns: int = 3) -> dict[str, float]:
+    """Nanoseconds of the quickest of some runs of each, one after the other in turn."""
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(turns):
+        for name, run in runs.items():
+            started = time.thread_time_ns()
+            run()
+            best[name] = min(best[name], time.thread_time_ns() - started)
+    return best
+
+
+def measure_hull(family: str, count: int, queries: int, programs: dict[str, attnc.Program]) -> str:
+    """A line of the hierarchy, after a check that it picks the same keys as the tree."""
+    draw = np.random.default_rng(count)
+    keys, values = keys_of(family, count, 3, draw), np.arange(count, dtype=np.float64)[:, None]
+    query = draw.standard_normal((max(queries, 2 * count), 3))
+
+    def call(name: str, some: int) -> np.ndarray:
+        found = programs[name].run("grid", {"q": query[:some], "k": keys, "v": values}, threads=1)
+        assert isinstance(found, np.ndarray)
+        return found
+
+    if not np.array_equal(call("tree", queries), call("hierarchy", queries)):
+        raise AssertionError(f"tree and hierarchy differ: {family}, {count} keys")
+    one = in_turn({name: lambda name=name: call(name, 1) for name in ("tree", "hierarchy")})  # type: ignore[misc]
+    shares, each = [], {}
+    for some in (max(count // 8, 2), count, 2 * count):
+        many = in_turn({name: lambda name=name, some=some: call(name, some) for name in one}, 2)  # type: ignore[misc]
+        shares.append(many["tree"] / many["hierarchy"])
+        each = {name: (many[name] - one[name]) / (some - 1) for name in one}
+    brute = least(lambda: [np.argmax(keys @ query[0]) for _ in range(10)]) / 10
+    return (
+        f"{family:9} {count:9} {one['tree'] / count:7.0f} {one['hierarchy'] / count:9.0f} "
+        f"{each['tree'] / 1e3:7.2f} {each['hierarchy'] / 1e3:9.2f} {brute / 1e3:9.1f} "
+        f"{brute / each['hierarchy']:8.0f} {shares[0]:8.2f} {shares[1]:6.2f} {shares[2]:6.2f}"
+    )
+
+
 def draw_plot(lines: list[Line], path: Path) -> None:
     """Gain over n, log-log, one panel for each family. Does nothing where matplotlib is missing."""
     try:
@@ -227,6 +269,17 @@ def main() -> None:
             for count in options.counts:
                 lines.append(measure(family, width, count, options.queries, programs))
                 print(lines[-1].text(), flush=True)
+    if 3 in options.widths:
+        print("\nwidth 3      build ns/key: query µs:            numpy µs     gain tree / hierarchy")
+        print("family            n    tree hierarchy    tree hierarchy                    1/8      1      2")
+        programs = {
+            name: attnc.compile(SPEC.format(width=3, strategy=f", strategy = {name}"))
+            for name in ("tree", "hierarchy")
+        }
+        for family in options.families:
+            for count in options.counts:
+                print(measure_hull(family, count, options.queries, programs), flush=True)
+        print()
     for family in options.families:
         own = [line.off for line in lines if line.family == family]
         near = sum(off <= 1.2 for off in own)

@@ -49,6 +49,13 @@ def _positions(rng, count, width):
     return np.stack([2.0 * place, -1.0 * place * place, *[np.ones(count)] * width], axis=-1)[:, :width]
 
 
+def _faces(rng, count, width):
+    """Integers on the faces of a cube: corners, edges and faces that are taken many times."""
+    keys = rng.integers(-3, 4, (count, width)).astype(np.float64)
+    keys[np.arange(count), rng.integers(0, width, count)] = 3.0 * rng.choice([-1, 1], count)
+    return keys
+
+
 def _addresses(rng, count, width):
     place = rng.integers(0, max(count // 2, 1), count)
     return np.stack([2.0 * place, -1.0 * place * place, *[np.ones(count)] * width], axis=-1)[:, :width]
@@ -77,7 +84,7 @@ def _far(rng, count, width):
 FAMILIES = {
     family.__name__.strip("_").replace("_", " "): family
     for family in (
-        _grid, _line, _duplicates, _one_point, _near_ties, _exponents, _polygon, _sphere, _positions,
+        _grid, _line, _duplicates, _one_point, _near_ties, _exponents, _polygon, _sphere, _positions, _faces,
         _addresses, _constant_column, _gaussian, _huge, _far,
     )
 }  # fmt: skip

@@ -34,6 +34,7 @@ MASKS = {
     "window and causal": ("window(6, 6, top_left) & causal(-1)", ""),
     "prefix": ("prefix(%count)", ", %count: i64[B]"),
     "lengths": ("lengths(%nq, %nk) & causal(1)", ", %nq: i32[B], %nk: i32[B]"),
+    "ragged": ("lengths(%nq, %nk)", ", %nq: i32[B], %nk: i32[B]"),
     "documents": ("documents(%ids, %key_ids)", ", %ids: i32[B x N], %key_ids: i32[B x M]"),
     "documents, causal": (
         "documents(%ids, %key_ids) & causal(top_left)",
@@ -50,7 +51,7 @@ def mask_arrays(name, rng, sizes):
     match name:
         case "prefix":
             return {"count": rng.integers(0, m + 2, b)}
-        case "lengths":
+        case "lengths" | "ragged":
             high = np.array([[n], [m]]) + 1
             return dict(zip(("nq", "nk"), rng.integers(0, high, (2, b)).astype(np.int32), strict=True))
         case "documents" | "documents, causal":
@@ -89,6 +90,8 @@ def allowed(name, arrays, b, n, m, first=0):
             return np.broadcast_to(j < arrays["count"][b], (n, m))
         case "lengths":
             return (i < arrays["nq"][b]) & (j < arrays["nk"][b]) & (j <= i + 1)
+        case "ragged":
+            return (i < arrays["nq"][b]) & (j < arrays["nk"][b])
         case "documents" | "documents, causal":
             same = arrays["ids"][b][:, np.newaxis] == arrays["key_ids"][b][np.newaxis]
             return same & (j <= i) if name != "documents" else same

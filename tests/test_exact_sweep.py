@@ -15,6 +15,7 @@ SHORT = [
     Mode(2, "f64", "mean", "everything", "1.0", step=True),
     Mode(2, "f64", "first", "window", "1.0", step=True),
     Mode(3, "f32", "last", "documents", "0.1", step=False),
+    Mode(3, "f64", "mean", "ragged", "-0.75", step=False),
     Derived("between two positions", "mean", "causal"),
 ]
 
@@ -27,6 +28,7 @@ def test_drawn_cases_agree_with_integer_arithmetic():
         "scan",
         "hull",
         "tree",
+        "hierarchy",
         "position",
     }
 
@@ -34,7 +36,7 @@ def test_drawn_cases_agree_with_integer_arithmetic():
 def test_every_strategy_for_hardmax_is_drawn():
     """The full sweep asks every strategy that needs no facts about its inputs."""
     drawn = {strategy.keyword for mode in modes()[:160] for strategy in mode.strategies}
-    assert drawn >= {"dense", "scan", "hull", "extremum", "uniform"}
+    assert drawn >= {"dense", "scan", "hull", "extremum", "uniform", "sweep", "tree", "hierarchy"}
     assert drawn <= {judge.keyword for judge in judges()}
 
 

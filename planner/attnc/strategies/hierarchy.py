@@ -5,8 +5,8 @@ Coarser hulls of fewer and fewer vertices say where to begin, so a query visits 
 vertices. The hull is made once, for all queries, which costs more than a tree of boxes does.
 
 How many keys are vertices depends on how they are distributed. A search is counted as one among normally
-distributed keys, as for `tree`. Making the hull is counted as two or three times of what it takes for these:
-where every key is a vertex it takes thirty times as long, and then only very many queries pay for it.
+distributed keys, as for `tree`. Making the hull takes up to thirty times as long where every key is a vertex
+as it does for these, so it is counted as something in between: either way the plan is then not far off.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WIDTH = 3
 _START = 12_000
 """Comparisons that the first hulls cost, however few keys there are."""
 
-_SIDES = 8
+_SIDES = 25
 """How often a key is asked on which side of a facet it lies, beside once for each doubling of the keys."""
 
 _SIDE_COMPARES = 30

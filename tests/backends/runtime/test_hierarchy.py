@@ -194,6 +194,17 @@ def test_a_sphere_has_every_key_as_a_vertex(kernels):
         assert made.best(query, LAST) == np.argmax(keys @ query)
 
 
+@pytest.mark.parametrize("tiny", [5e-324, 2.0**-1000, 2.0**-200])
+@pytest.mark.parametrize("huge", [2.0**290, 2.0**1000])
+def test_next_to_huge_coordinates_tiny_ones_still_count(kernels, tiny, huge):
+    """Keys that are in the plane of three others, or off it by the smallest amounts there are."""
+    corners = huge * np.array([[1.0, 0, 0], [0, 1, 0], [-1, -1, 0], [0, 0, -1]])
+    near = huge * np.array([[0.25, 0.25, 0], [0.25, 0.125, 0], [0, 0, 0]])
+    keys = np.concatenate([corners, near + tiny * np.array([[0, 0, 0], [0, 0, 1], [0, 0, -1]])])
+    made = Made(kernels, np.concatenate([keys, keys]))
+    made.check(np.concatenate([np.eye(3), -np.eye(3), [[tiny, 0, 1], [0, -tiny, 1.0]], keys]))
+
+
 def test_the_same_keys_give_the_same_bytes(kernels):
     keys, _ = drawn("lattice box", 1, 300)
     one, other = Made(kernels, keys), Made(kernels, keys)

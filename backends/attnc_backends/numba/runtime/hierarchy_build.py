@@ -123,8 +123,9 @@ def _hier_read(r: int, count: int, keys: int, stride: int, step: int, kdtype: in
     for p in range(count):
         point = hier_point(r, p)
         for c in range(3):
-            x = load_f64(point + 8 * c) * unit
-            if x != math.floor(x):
+            x = load_f64(point + 8 * c)
+            # A number so small that the product is 0 is no multiple either.
+            if x * unit != math.floor(x * unit) or (x * unit == 0.0 and x != 0.0):
                 return True
     store_i64(r + HIER_PLAIN, 1)
     return True
