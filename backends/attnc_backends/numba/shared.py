@@ -164,12 +164,12 @@ EXPORTS = tuple(export for library in LIBRARIES for export in library.exports)
 def _wrapper(export: Export) -> str:
     names = [f"a{i}" for i in range(len(export.parameters))]
     signature = f"{_C[export.result or 'i']}({', '.join(_C[p] for p in export.parameters)})"
+    entry = f'cfunc("{signature}", cache=True, error_model="numpy", boundscheck=False)'
+    if export.result:
+        # Not a function that calls it: what a function calls is optimized once more with every caller.
+        return f"export_{export.name} = {entry}({export.name}.py_func)"
     call = f"{export.name}({', '.join(names)})"
-    body = f"    return {call}" if export.result else f"    {call}\n    return 0"
-    return (
-        f'@cfunc("{signature}", cache=True, error_model="numpy", boundscheck=False)\n'
-        f"def export_{export.name}({', '.join(names)}):\n{body}"
-    )
+    return f"@{entry}\ndef export_{export.name}({', '.join(names)}):\n    {call}\n    return 0"
 
 
 def library_source(library: Library) -> str:

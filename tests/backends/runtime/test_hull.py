@@ -52,6 +52,7 @@ class Cache:
         assert hull.hull_init(self.h, capacity, dv, with_mean) == 0
 
     def new_region(self, capacity):
+        self.capacity = capacity
         size = hull.hull_bytes(capacity, self.dv, self.with_mean)
         return np.full(size + 8, 0xEE, np.uint8)
 
@@ -72,8 +73,8 @@ class Cache:
             self.stores[self.dtype](address, value)
             stored.append(float(memory.load_element(address, self.dtype)))
         status = 0
-        # Mostly as programs do, sometimes the general way where the short one would do.
-        if j % 7 == 3 or not monotone.monotone_append(self.h, self.keys.ctypes.data):
+        # Mostly as programs do, which make sure of room, sometimes the general way where the short one would do.
+        if j % 7 == 3 or j == self.capacity or not monotone.monotone_append(self.h, self.keys.ctypes.data):
             status = hull.hull_append(self.h, self.keys.ctypes.data, self.scratch.ctypes.data)
         if status == 0:
             self.points.append(tuple(map(Fraction, point)))
@@ -216,6 +217,28 @@ def queries(draw, points):
     if kind == 3:
         return draw(st.tuples(extreme, extreme))
     return draw(st.tuples(small, small))
+
+
+def test_a_level_edge_above_the_highest_vertex_known_from_keys_in_order():
+    # Of an ordered hull the ends and the last bend are known, not the peak: here 6 at 2 and 3. The keys that come
+    # then lie on that edge, below it at the height of the bend, again on it, and above it.
+    points = [(0.0, 0.0), (1.0, 4.0), (2.0, 6.0), (3.0, 6.0), (4.0, 4.0), (5.0, 0.0)]
+    points += [
+        (2.5, 6.0),
+        (2.25, 6.0),
+        (2.5, 4.0),
+        (2.5, 4.0),
+        (2.75, 6.0),
+        (2.5, 6.0),
+        (2.5, 7.0),
+        (2.5, 6.0),
+    ]
+    for flip in (1.0, -1.0):
+        cache = Cache(len(points))
+        for n, (x, y) in enumerate(points):
+            assert cache.append((x, flip * y), [float(n)]) == 0
+            for query in ((0.0, flip), (0.0, -flip), (1.0, flip), (-1.0, flip)):
+                cache.check(query)
 
 
 @MANY

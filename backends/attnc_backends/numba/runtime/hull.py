@@ -16,11 +16,9 @@ from numba import njit
 from attnc_backends.numba.runtime.exact import ACC_BYTES, acc_add, acc_clear, acc_round
 from attnc_backends.numba.runtime.hull_groups import (
     hull_group,
-    hull_group_add,
     hull_group_is_summed,
     hull_group_next,
     hull_group_reach,
-    hull_group_start,
     hull_group_sum,
     hull_row_sum,
     hull_sum_join,
@@ -31,21 +29,16 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_DISORDER,
     HULL_GROUP_COUNT,
     HULL_GROUP_LAST,
-    HULL_LINK_KINDS,
     HULL_LOWER,
     HULL_ORDER,
-    HULL_REPEAT,
-    HULL_REPEAT_READY,
     HULL_UPPER,
     HULL_WITH_MEAN,
 )
 from attnc_backends.numba.runtime.hull_insert import hull_insert
+from attnc_backends.numba.runtime.hull_inside import hull_append_inside
 from attnc_backends.numba.runtime.hull_layout import (
-    HULL_EXTREME,
     HULL_GROUP_FIRST,
     HULL_GROUP_HEAD,
-    HULL_HALF_FROM,
-    HULL_HALF_UPTO,
     HULL_LEFT,
     HULL_LEFT_GROUP,
     HULL_RIGHT_GROUP,
@@ -58,7 +51,7 @@ from attnc_backends.numba.runtime.hull_order import (
     hull_leave_order,
     hull_search_ordered,
 )
-from attnc_backends.numba.runtime.hull_search import hull_search
+from attnc_backends.numba.runtime.hull_search import hull_search, hull_search_near
 from attnc_backends.numba.runtime.memory import (
     dtype_bytes,
     load_element,
@@ -98,27 +91,8 @@ def hull_append(h: int, keys: int, scratch: int) -> int:
         hull_leave_order(h, keys)
     x = load_f64(keys + 16 * position)
     y = load_f64(keys + 16 * position + 8)
-    store_i64(h + HULL_COUNT, position + 1)
-    again = 0
-    if position > 0 and x == load_f64(keys + 16 * position - 16) and y == load_f64(keys + 16 * position - 8):
-        again = 1
-    store_i64(h + HULL_REPEAT_READY, again)
-    for kind in range(HULL_LINK_KINDS):
-        store_i64(h + HULL_REPEAT + 8 * kind, -1)
-    newest_right = x > load_f64(h + HULL_EXTREME + 8)
-    # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
-    # build each callee once per constant.
-    for group in range(HULL_WHOLE_GROUP):
-        side = x if group == HULL_RIGHT_GROUP else -x
-        extreme = load_f64(h + HULL_EXTREME + 8 * group)
-        if side > extreme:
-            store_f64(h + HULL_EXTREME + 8 * group, side)
-            hull_group_start(h, group, position)
-        elif side == extreme:
-            hull_group_add(h, group, HULL_LEFT + group, position)
-    for half in range(load_i64(h + HULL_HALF_FROM), load_i64(h + HULL_HALF_UPTO)):
-        height = y if half == HULL_UPPER else -y
-        hull_insert(h, half, keys, x, height, position, newest_right, scratch)
+    if not hull_append_inside(h, x, y, position):
+        hull_insert(h, keys, x, y, position, scratch)
     return 0
 
 
@@ -166,6 +140,9 @@ def hull_first(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
 @njit(nogil=True, error_model="numpy")
 def hull_last(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
     """The largest position among the keys with the highest score, or -1 when there are none. O(log n)."""
+    near, found = hull_search_near(h, qx, qy)
+    if found:
+        return load_i64(hull_group(h, near) + HULL_GROUP_LAST) if near >= 0 else ~near
     if load_i64(h + HULL_COUNT) == 0:
         return -1
     best = _hull_ties(h, keys, qx, qy, scratch)
@@ -276,7 +253,13 @@ def hull_mean(
         store_i64(scratch + _HULL_TIES_PART, HULL_WHOLE_GROUP)
         only = -1
     else:
-        only = _hull_ties(h, keys, qx, qy, scratch)
+        near, found = hull_search_near(h, qx, qy)
+        if found:
+            store_i64(scratch + _HULL_TIES_KIND, HULL_UPPER if qy > 0.0 else HULL_LOWER)
+            store_i64(scratch + _HULL_TIES_PART, near)
+            only = -1 if near >= 0 else ~near
+        else:
+            only = _hull_ties(h, keys, qx, qy, scratch)
     if only >= 0:
         for column in range(width):
             total = load_element(vals + only * value_stride + column * dtype_bytes(vdtype), vdtype)

@@ -34,6 +34,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_WHOLE,
     HULL_WIDTH,
 )
+from attnc_backends.numba.runtime.hull_repeat import hull_join
 from attnc_backends.numba.runtime.memory import (
     copy_bytes,
     dtype_bytes,
@@ -131,16 +132,10 @@ def hull_sum_join(a_hi: float, a_lo: float, b_hi: float, b_lo: float) -> tuple[f
 
 @njit(nogil=True, error_model="numpy")
 def hull_group_add(h: int, group: int, kind: int, position: int) -> None:
-    """Add `position`, larger than every member. O(1)."""
+    """Add `position`, larger than every member, and note the group. O(1)."""
     out_of_line()
     store_i64(h + HULL_REPEAT + 8 * kind, group)
-    g = hull_group(h, group)
-    store_i64(g + HULL_GROUP_LAST, position)
-    if load_i64(h + HULL_WITH_MEAN) == 0:
-        return
-    store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + 1)
-    store_i32(hull_link(h, kind, load_i64(g + HULL_GROUP_TAIL)), position)
-    store_i64(g + HULL_GROUP_TAIL, position)
+    hull_join(h, group, kind, position)
 
 
 @njit(nogil=True, error_model="numpy")

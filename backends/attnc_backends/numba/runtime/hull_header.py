@@ -5,22 +5,24 @@ next-links lie, and how large a group is. While keys come in order (hull_order):
 position before the line at their end, the group of those inside that line (-1: none); the side to which every
 turn so far was strict, as a double, 1 for left, -1 for right, 0 where there is no such side; and the interior
 position at which the last answer stood, or next to which it did. While they do not: whether the two newest
-keys are equal, and then for each kind of next-link the group that took in the newest (-1: none).
+keys are equal, or the newest became no vertex, and then for each kind of next-link the group that took in
+the newest (-1: none); and in HULL_NEAR the vertex, in its leaf, that was the last answer.
 """
 
+# What every append and query reads comes first, in two cache lines.
 HULL_COUNT = 0
 HULL_CAPACITY = 8
-HULL_WITH_MEAN = 24
-HULL_GROUP_BYTES = 32
-HULL_GROUPS_AT = 120
-HULL_LINKS_AT = 128
-HULL_ORDER = 216
-HULL_ORDER_STRICT = 224
-HULL_ORDER_RUN = 232
-HULL_TURN = 240
-HULL_NEAR = 248
-HULL_REPEAT_READY = 272
-HULL_REPEAT = 280
+HULL_ORDER = 16
+HULL_ORDER_STRICT = 24
+HULL_ORDER_RUN = 32
+HULL_TURN = 40
+HULL_NEAR = 48
+HULL_REPEAT_READY = 56
+HULL_REPEAT = 64
+HULL_WITH_MEAN = 96
+HULL_GROUP_BYTES = 104
+HULL_GROUPS_AT = 112
+HULL_LINKS_AT = 120
 
 # The two halves. The lower one stores its keys with y negated and is then an upper hull too. The numbers
 # double as the kinds of next-link, followed by those of the columns.

@@ -14,20 +14,39 @@ from attnc_backends.numba.runtime.hull_groups import (
     hull_group_drop,
     hull_group_join,
     hull_group_new,
+    hull_group_start,
     hull_group_takes,
 )
-from attnc_backends.numba.runtime.hull_header import HULL_FAN
+from attnc_backends.numba.runtime.hull_header import (
+    HULL_COUNT,
+    HULL_FAN,
+    HULL_LINK_KINDS,
+    HULL_REPEAT,
+    HULL_REPEAT_READY,
+    HULL_UPPER,
+)
+from attnc_backends.numba.runtime.hull_inside import hull_inner_note
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_COUNT,
     HULL_CHUNK_LEAF,
     HULL_CHUNK_X,
+    HULL_EXTREME,
     HULL_HALF_BYTES,
+    HULL_HALF_FROM,
+    HULL_HALF_UPTO,
+    HULL_INNER_BYTES,
+    HULL_INNER_LEVEL,
+    HULL_INNER_LEVEL_GROUP,
+    HULL_INNER_TOP,
     HULL_LEAF_GROUP,
     HULL_LEAF_POSITION,
     HULL_LEAF_X,
     HULL_LEAF_Y,
+    HULL_LEFT,
     HULL_ONLY,
     HULL_ONLY_COUNT,
+    HULL_RIGHT_GROUP,
+    HULL_WHOLE_GROUP,
 )
 from attnc_backends.numba.runtime.hull_leaves import (
     hull_chunk,
@@ -59,6 +78,7 @@ from attnc_backends.numba.runtime.memory import (
     out_of_line,
     store_f64,
     store_i32,
+    store_i64,
 )
 
 
@@ -87,7 +107,7 @@ def _hull_leaf_turn(leaf: int, first: int, x: float, y: float, scratch: int) -> 
     return orient2(ax, load_f64(at), bx, load_f64(at + 8), x, y, scratch)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def _hull_insert_in_leaf(
     h: int,
     half: int,
@@ -101,40 +121,17 @@ def _hull_insert_in_leaf(
     position: int,
     scratch: int,
 ) -> int:
-    """hull_insert where one leaf is all it takes; -1, and nothing done, where it is not.
+    """hull_insert of a vertex where one leaf is all it takes; -1, and nothing done, where it is not.
 
     `right` is the number of vertices whose x is at most `x`. Returns 1 when the leaf's first vertex is new.
     """
+    out_of_line()
     count = load_i32(count_at)
     left = right - 1
+    if left >= 0 and load_f64(leaf + HULL_LEAF_X + 8 * left) == x:
+        left -= 1  # above a key of its own column, which it covers
     if (left < 0 and not is_first) or (right == count and not is_last):
         return -1
-    if left >= 0:
-        if load_f64(leaf + HULL_LEAF_X + 8 * left) == x:
-            top = load_f64(leaf + HULL_LEAF_Y + 8 * left)
-            if y < top:
-                return 0  # below a key of its own column
-            if y > top:
-                return -1
-            at = leaf + HULL_LEAF_GROUP + 8 * left
-            group = load_i32(at)
-            if group < 0:
-                group = hull_group_new(h, load_i32(leaf + HULL_LEAF_POSITION + 4 * left))
-                store_i32(at, group)
-            hull_group_add(h, group, half, position)
-            return 0
-        if right < count:
-            side = _hull_leaf_turn(leaf, left, x, y, scratch)
-            if side < 0:
-                return 0
-            if side == 0:
-                at = leaf + HULL_LEAF_GROUP + 8 * left + 4
-                edge = load_i32(at)
-                if edge < 0:
-                    store_i32(at, hull_group_new(h, position))
-                else:
-                    hull_group_add(h, edge, half, position)
-                return 0
     # Look how far the key covers before anything is changed.
     low = left
     left_side = -1
@@ -228,7 +225,7 @@ def _hull_insert_across(
     position: int,
     newest_right: bool,
     scratch: int,
-) -> None:
+) -> bool:
     """hull_insert in general, over leaves of any kind."""
     out_of_line()
     if newest_right:
@@ -241,27 +238,27 @@ def _hull_insert_across(
             left_x, top = hull_point(h, half, keys, left)
             if left_x == x:
                 if y < top:
-                    return  # below a key of its own column
+                    return False  # below a key of its own column
                 if y == top:
                     group = hull_own_group(h, half, left)
                     if group < 0:
                         group = hull_group_new(h, hull_position(h, half, left))
                         hull_set_own_group(h, half, keys, left, group)
                     hull_group_add(h, group, half, position)
-                    return
+                    return False
                 _hull_drop_vertex(h, half, left)
                 left = hull_place_before(h, half, left)
             elif right >= 0:
                 side = _hull_turn(h, half, keys, left, right, x, y, scratch)
                 if side < 0:
-                    return
+                    return False
                 if side == 0:
                     edge = hull_edge_group(h, half, left)
                     if edge < 0:
                         hull_set_edge_group(h, half, keys, left, hull_group_new(h, position))
-                    else:
-                        hull_group_add(h, edge, half, position)
-                    return
+                        return True  # no group to note
+                    hull_group_add(h, edge, half, position)
+                    return False
 
     # The key is a vertex. Walk left over the vertices that it covers; one on the line joins the new edge,
     # and beyond it the chain turns strictly again, so the walk is over.
@@ -308,72 +305,116 @@ def _hull_insert_across(
         _hull_drop_vertex(h, half, right)
         right = after
     hull_replace_between(h, half, keys, left, right, x, y, position, edge)
+    hull_inner_note(h, half, x, y)
+    return True
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_insert(
-    h: int,
-    half: int,
-    keys: int,
-    x: float,
-    y: float,
-    position: int,
-    newest_right: bool,
-    scratch: int,
-) -> None:
-    """Insert key (x, y), the newest, into a half. `scratch` is ACC_BYTES of memory.
+def hull_insert(h: int, keys: int, x: float, height: float, position: int, scratch: int) -> None:
+    """Insert the newest key (x, height) where keys are out of order; `scratch` is ACC_BYTES of memory.
 
-    `newest_right` says that x is larger than that of every other key. O(log n) to find its place and O(leaf)
-    to insert it; each vertex that it covers is removed once ever.
+    O(log n) to find its place and O(leaf) to insert it; each vertex that it covers is removed once ever. What
+    goes inside or ties with keys that are there, as most keys of a small hull do, stays in this function, the
+    rest is out of line.
     """
     out_of_line()
-    only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
-    is_first = True
-    is_last = True
-    if only != 0:
-        leaf = h + only
-        count_at = h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT)
-    else:
-        tops = hull_top_count(h, half)
-        top = 0
-        if newest_right:
-            top = tops - 1
-        elif tops > 1:
-            top = max(hull_top_at_most(hull_top(h, half), tops, x) - 1, 0)
-        chunk = hull_chunk(h, half, top)
-        leaves = hull_chunk_leaves(h, half, top)
-        entry = 0
-        if newest_right:
-            entry = leaves - 1
-        elif leaves > 1:
-            entry = max(count_at_most(chunk + HULL_CHUNK_X, leaves, x) - 1, 0)
-        number = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
-        leaf = 0
-        if number >= 0:
-            leaf = hull_leaf(h, number)
-        count_at = chunk + HULL_CHUNK_COUNT + 4 * entry
-        is_first = top == 0 and entry == 0
-        is_last = top == tops - 1 and entry == leaves - 1
-    if leaf != 0:
-        right = load_i32(count_at)
-        if not newest_right:
-            right = count_at_most(leaf + HULL_LEAF_X, right, x)
-        done = _hull_insert_in_leaf(
-            h,
-            half,
-            leaf,
-            count_at,
-            right,
-            is_first,
-            is_last,
-            x,
-            y,
-            position,
-            scratch,
-        )
-        if done >= 0:
-            if done > 0:
-                hull_entry_refresh(h, half, keys, 0)
-            return
-    _hull_insert_across(h, half, keys, x, y, position, newest_right, scratch)
-    hull_note_only(h, half)
+    store_i64(h + HULL_COUNT, position + 1)
+    for kind in range(HULL_LINK_KINDS):
+        store_i64(h + HULL_REPEAT + 8 * kind, -1)
+    newest_right = x > load_f64(h + HULL_EXTREME + 8)
+    # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
+    # build each callee once per constant.
+    for group in range(HULL_WHOLE_GROUP):
+        side = x if group == HULL_RIGHT_GROUP else -x
+        extreme = load_f64(h + HULL_EXTREME + 8 * group)
+        if side > extreme:
+            store_f64(h + HULL_EXTREME + 8 * group, side)
+            hull_group_start(h, group, position)
+        elif side == extreme:
+            hull_group_add(h, group, HULL_LEFT + group, position)
+    # Whether a key equal to this one will join the groups that are noted, or none.
+    ready = 1
+    for half in range(load_i64(h + HULL_HALF_FROM), load_i64(h + HULL_HALF_UPTO)):
+        y = height if half == HULL_UPPER else -height
+        only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
+        is_first = True
+        is_last = True
+        if only != 0:
+            leaf = h + only
+            count_at = h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT)
+        else:
+            tops = hull_top_count(h, half)
+            top = 0
+            if newest_right:
+                top = tops - 1
+            elif tops > 1:
+                top = max(hull_top_at_most(hull_top(h, half), tops, x) - 1, 0)
+            chunk = hull_chunk(h, half, top)
+            leaves = hull_chunk_leaves(h, half, top)
+            entry = 0
+            if newest_right:
+                entry = leaves - 1
+            elif leaves > 1:
+                entry = max(count_at_most(chunk + HULL_CHUNK_X, leaves, x) - 1, 0)
+            number = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
+            leaf = 0
+            if number >= 0:
+                leaf = hull_leaf(h, number)
+            count_at = chunk + HULL_CHUNK_COUNT + 4 * entry
+            is_first = top == 0 and entry == 0
+            is_last = top == tops - 1 and entry == leaves - 1
+        if leaf != 0:
+            count = load_i32(count_at)
+            right = count
+            if not newest_right:
+                right = count_at_most(leaf + HULL_LEAF_X, count, x)
+            if right > 0:
+                at = leaf + 8 * (right - 1)
+                ax = load_f64(at + HULL_LEAF_X)
+                ay = load_f64(at + HULL_LEAF_Y)
+                if ax == x:
+                    if y < ay:
+                        continue  # below a key of its own column
+                    if y == ay:
+                        group = load_i32(at + HULL_LEAF_GROUP)
+                        if group < 0:
+                            group = hull_group_new(h, load_i32(leaf + HULL_LEAF_POSITION + 4 * (right - 1)))
+                            store_i32(at + HULL_LEAF_GROUP, group)
+                        hull_group_add(h, group, half, position)
+                        continue
+                elif right < count:
+                    by = load_f64(at + HULL_LEAF_Y + 8)
+                    side = 0
+                    if y != ay or y != by:
+                        side = orient2(ax, ay, load_f64(at + HULL_LEAF_X + 8), by, x, y, scratch)
+                    if side < 0:
+                        continue
+                    if side == 0:
+                        edge = load_i32(at + HULL_LEAF_GROUP + 4)
+                        if edge < 0:
+                            store_i32(at + HULL_LEAF_GROUP + 4, hull_group_new(h, position))
+                            ready = 0  # an equal key joins a group that is not noted
+                            continue
+                        hull_group_add(h, edge, half, position)
+                        if y == ay and y == by:
+                            inner = h + half * HULL_INNER_BYTES
+                            store_f64(inner + HULL_INNER_LEVEL, ax)
+                            store_f64(inner + HULL_INNER_LEVEL + 8, load_f64(at + HULL_LEAF_X + 8))
+                            store_i64(inner + HULL_INNER_LEVEL_GROUP, edge)
+                            # The highest so far may be one that is known from keys in order, and lower.
+                            store_f64(inner + HULL_INNER_TOP, ax)
+                            store_f64(inner + HULL_INNER_TOP + 8, y)
+                        continue
+            ready = 0
+            done = _hull_insert_in_leaf(
+                h, half, leaf, count_at, right, is_first, is_last, x, y, position, scratch
+            )
+            if done >= 0:
+                hull_inner_note(h, half, x, y)
+                if done > 0:
+                    hull_entry_refresh(h, half, keys, 0)
+                continue
+        if _hull_insert_across(h, half, keys, x, y, position, newest_right, scratch):
+            ready = 0
+        hull_note_only(h, half)
+    store_i64(h + HULL_REPEAT_READY, ready)

@@ -47,20 +47,24 @@ HULL_LEFT = 2
 HULL_RIGHT = 3
 HULL_WHOLE = 4  # needs no links: its members are all positions
 
-HULL_WIDTH = 16
-HULL_EXTREME = 40  # two doubles, one per end column: the largest -x and the largest x
-HULL_GROUPS_USED = 56
-HULL_GROUPS_FREE = 64
-HULL_LEAVES_USED = 72
-HULL_LEAVES_FREE = 80
-HULL_CHUNKS_USED = 88
-HULL_CHUNKS_FREE = 96
-HULL_LEAVES_AT = 104
-HULL_CHUNKS_AT = 112
+# The halves that are kept: from the first of these up to, not including, the second.
+HULL_HALF_FROM = 128
+HULL_HALF_UPTO = 136
+
+HULL_EXTREME = 144  # two doubles, one per end column: the largest -x and the largest x
+
+# For each half while keys are out of order (hull_inside): three vertices, the first, the highest known and
+# the last; if that height has a level edge, then the x between which it lies and its group (-1: not known).
+HULL_INNER = 160
+HULL_INNER_BYTES = 72
+HULL_INNER_TOP = HULL_INNER + 16
+HULL_INNER_RIGHT = HULL_INNER + 32
+HULL_INNER_LEVEL = HULL_INNER + 48
+HULL_INNER_LEVEL_GROUP = HULL_INNER + 64
 
 # The record of a half: where its top lies, how many chunks it has and may have. When the half is one leaf
 # with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
-HULL_HALF = 136
+HULL_HALF = 304
 HULL_HALF_BYTES = 40
 HULL_TOP_AT = HULL_HALF
 HULL_TOP_COUNT = HULL_HALF + 8
@@ -68,14 +72,16 @@ HULL_TOP_CAPACITY = HULL_HALF + 16
 HULL_ONLY = HULL_HALF + 24
 HULL_ONLY_COUNT = HULL_HALF + 32
 
-# While the keys are ordered (hull_order): how they turn, HULL_ORDER_STRICT, the group of those inside the
-# line at their end (-1: none), HULL_TURN and HULL_NEAR.
-HULL_ORDER_BYTES = 40
-
-# The halves that are kept: from the first of these up to, not including, the second.
-HULL_HALF_FROM = 256
-HULL_HALF_UPTO = 264
-HULL_HEADER_BYTES = 320
+HULL_WIDTH = 384
+HULL_GROUPS_USED = 392
+HULL_GROUPS_FREE = 400
+HULL_LEAVES_USED = 408
+HULL_LEAVES_FREE = 416
+HULL_CHUNKS_USED = 424
+HULL_CHUNKS_FREE = 432
+HULL_LEAVES_AT = 440
+HULL_CHUNKS_AT = 448
+HULL_HEADER_BYTES = 512
 
 # What hull_init may be told beside the sizes: keep means; leave a half out, which then nobody may ask for.
 HULL_MEANS = 1
@@ -251,9 +257,10 @@ def hull_move(src: int, dst: int, new_capacity: int) -> int:
         return 1
     # Lists of used leaves, chunks and groups never outgrow the count, so they fit even a tight region.
     copy_bytes(dst + HULL_COUNT, src + HULL_COUNT, 8)
-    copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, HULL_LEAVES_AT - HULL_EXTREME)
-    copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, HULL_ORDER_BYTES)
-    copy_bytes(dst + HULL_REPEAT_READY, src + HULL_REPEAT_READY, 8 + 8 * HULL_LINK_KINDS)
+    copy_bytes(dst + HULL_ORDER, src + HULL_ORDER, HULL_WITH_MEAN - HULL_ORDER)
+    copy_bytes(dst + HULL_INNER, src + HULL_INNER, 2 * HULL_INNER_BYTES)
+    copy_bytes(dst + HULL_EXTREME, src + HULL_EXTREME, 16)
+    copy_bytes(dst + HULL_GROUPS_USED, src + HULL_GROUPS_USED, HULL_LEAVES_AT - HULL_GROUPS_USED)
     for half in range(2):
         src_half = src + half * HULL_HALF_BYTES
         dst_half = dst + half * HULL_HALF_BYTES

@@ -7,6 +7,8 @@ where its filter fails and once in each chunk. The chunks of the half are kept (
 a key comes that breaks the order, the structure becomes a general one at once.
 """
 
+import math
+
 from numba import njit
 
 from attnc_backends.numba.runtime.exact import compare_dot2, orient2
@@ -31,10 +33,15 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_UPPER,
     HULL_WITH_MEAN,
 )
+from attnc_backends.numba.runtime.hull_inside import hull_inner_note
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_EXTREME,
     HULL_HALF_FROM,
     HULL_HALF_UPTO,
+    HULL_INNER,
+    HULL_INNER_BYTES,
+    HULL_INNER_RIGHT,
+    HULL_INNER_TOP,
     HULL_LEFT_GROUP,
     HULL_RIGHT_GROUP,
     HULL_WHOLE_GROUP,
@@ -63,9 +70,10 @@ def _hull_keeps(h: int, half: int) -> bool:
     return load_i64(h + HULL_HALF_FROM) <= half < load_i64(h + HULL_HALF_UPTO)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def hull_append_ordered(h: int, keys: int, position: int, scratch: int) -> bool:
     """Append the newest key if the order holds; else change nothing. O(1), with means O(value width)."""
+    out_of_line()
     order = load_i64(h + HULL_ORDER)
     here = keys + 16 * position
     if position >= 2:
@@ -142,6 +150,16 @@ def hull_leave_order(h: int, keys: int) -> None:
         if order == HULL_ORDER_TURNS + half:
             bend = strict
         hull_run_close(h, half, bend + 1)
+        inner = h + half * HULL_INNER_BYTES
+        store_f64(inner + HULL_INNER, math.inf)
+        store_f64(inner + HULL_INNER_TOP + 8, -math.inf)
+        store_f64(inner + HULL_INNER_RIGHT, -math.inf)
+        for vertex in (0, bend, last):
+            at = keys + 16 * vertex
+            height = load_f64(at + 8)
+            if half == HULL_LOWER:
+                height = -height
+            hull_inner_note(h, half, load_f64(at), height)
         if last > bend:
             if run >= 0 and (order == HULL_ORDER_LINE or order == HULL_ORDER_TURNS + half):
                 edge = run

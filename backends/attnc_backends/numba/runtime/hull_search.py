@@ -8,8 +8,8 @@ takes over.
 from numba import njit
 
 from attnc_backends.numba.runtime.certified import certified
-from attnc_backends.numba.runtime.exact import compare_dot2
-from attnc_backends.numba.runtime.hull_header import HULL_FAN, HULL_FAN_SHIFT
+from attnc_backends.numba.runtime.exact import FILTER_BOUND, FILTER_UNDERFLOW, compare_dot2
+from attnc_backends.numba.runtime.hull_header import HULL_FAN, HULL_FAN_SHIFT, HULL_NEAR
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_COUNT,
     HULL_CHUNK_LEAF,
@@ -183,6 +183,38 @@ def _hull_leaf_rise(leaf: int, qx: float, qy: float, within: int, scratch: int) 
     return compare_dot2(qx, qy, x1, y1, load_f64(xs), load_f64(ys), scratch)
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def hull_search_near(h: int, qx: float, qy: float) -> tuple[int, bool]:
+    """The part that the vertex makes which was the last answer, and whether it is seen to win again, alone.
+
+    Only where the keys are out of order and the half is one leaf. O(1).
+    """
+    half = h
+    if qy < 0.0:
+        half += HULL_HALF_BYTES
+    only = load_i64(half + HULL_ONLY)
+    if only == 0 or qy == 0.0:
+        return 0, False
+    leaf = h + only
+    count = load_i32(h + load_i64(half + HULL_ONLY_COUNT))
+    within = min(load_i64(h + HULL_NEAR), count - 1)
+    xs = leaf + HULL_LEAF_X + 8 * within
+    ys = leaf + HULL_LEAF_Y + 8 * within
+    x = load_f64(xs)
+    y = load_f64(ys)
+    # What is read of the vertices beside it does not matter where there are none.
+    p = qx * (x - load_f64(xs - 8))
+    r = abs(qy) * (y - load_f64(ys - 8))
+    rises = p + r > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
+    p = qx * (x - load_f64(xs + 8))
+    r = abs(qy) * (y - load_f64(ys + 8))
+    falls = p + r > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
+    if not ((rises | (within == 0)) & (falls | (within == count - 1))):
+        return 0, False
+    group = load_i32(leaf + HULL_LEAF_GROUP + 8 * within)
+    return (group if group >= 0 else ~load_i32(leaf + HULL_LEAF_POSITION + 4 * within)), True
+
+
 @njit(nogil=True, error_model="numpy")
 def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, scratch: int) -> int:
     """The keys with the highest score for a query with qy > 0, as a list of parts.
@@ -198,6 +230,7 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, 
     if only != 0:
         leaf = h + only
         count = load_i32(h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT))
+        upto = count
     else:
         slope = -qx / qy
         tops = hull_top_count(h, half)
@@ -211,6 +244,7 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, 
             entry = count_above(chunk + HULL_CHUNK_SLOPE + 8, leaves - 1, slope)
         number = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
         count = load_i32(chunk + HULL_CHUNK_COUNT + 4 * entry)
+        upto = HULL_FAN
         leaf = 0
         if number >= 0:
             leaf = hull_leaf(h, number)
@@ -219,7 +253,8 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, 
         place = ((top << HULL_FAN_SHIFT) + entry) << HULL_FAN_SHIFT
     if leaf != 0:
         ys = leaf + HULL_LEAF_Y
-        within = count_rising(leaf + HULL_LEAF_X, ys, count - 1, qx, qy)
+        within = count_rising(leaf + HULL_LEAF_X, ys, count - 1, upto, qx, qy)
+        store_i64(h + HULL_NEAR, within)
         if (within > 0 or is_first) and (within < count - 1 or is_last):
             sign = -1
             if within < count - 1:

@@ -105,10 +105,11 @@ def count_above(address: int, count: int, x: float) -> int:
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def count_rising(xs: int, ys: int, count: int, qx: float, qy: float) -> int:
-    """How many of the `count` steps, up to 64, from a point to the next rise in doubles; reads 65 points."""
+def count_rising(xs: int, ys: int, count: int, upto: int, qx: float, qy: float) -> int:
+    """How many of the `count` steps, up to 64, from a point to the next rise in doubles. `upto` steps are
+    looked at, rounded up to eights: `count`, or 64 where branches had better not depend on it.
+    """
     bits = lanes_rising(xs, ys, qx, qy)
-    if count > 8:
-        for index in range(8, 64, 8):
-            bits |= lanes_rising(xs + 8 * index, ys + 8 * index, qx, qy) << index
+    for index in range(8, upto, 8):
+        bits |= lanes_rising(xs + 8 * index, ys + 8 * index, qx, qy) << index
     return _low_bits(bits, count)

@@ -11,59 +11,37 @@ from numba import njit
 
 from attnc_backends.numba.runtime.exact import FILTER_BOUND, FILTER_UNDERFLOW
 from attnc_backends.numba.runtime.hull_header import (
-    HULL_CAPACITY,
     HULL_COUNT,
     HULL_DISORDER,
     HULL_FAN_MASK,
-    HULL_GROUP_BYTES,
-    HULL_GROUP_COUNT,
-    HULL_GROUP_LAST,
-    HULL_GROUP_TAIL,
-    HULL_GROUPS_AT,
-    HULL_LINK_KINDS,
-    HULL_LINKS_AT,
     HULL_LOWER,
     HULL_NEAR,
     HULL_ORDER,
     HULL_ORDER_RUN,
     HULL_ORDER_STRICT,
     HULL_ORDER_TURNS,
-    HULL_REPEAT,
     HULL_REPEAT_READY,
     HULL_TURN,
     HULL_UPPER,
-    HULL_WITH_MEAN,
 )
-from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_i32, store_i64
+from attnc_backends.numba.runtime.hull_repeat import hull_join, hull_repeat
+from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_i64
 
 # Positions are below 2**31, so a longer way leads nowhere.
 _MONOTONE_FAR = 2.0**40
 
 
 @njit(nogil=True, error_model="numpy")
-def _monotone_join(h: int, group: int, kind: int, position: int) -> None:
-    """Add `position`, larger than every member, to a group: hull_group_add."""
-    g = h + load_i64(h + HULL_GROUPS_AT) + group * load_i64(h + HULL_GROUP_BYTES)
-    store_i64(g + HULL_GROUP_LAST, position)
-    if load_i64(h + HULL_WITH_MEAN) != 0:
-        place = kind * load_i64(h + HULL_CAPACITY) + load_i64(g + HULL_GROUP_TAIL)
-        store_i32(h + load_i64(h + HULL_LINKS_AT) + 4 * place, position)
-        store_i64(g + HULL_GROUP_TAIL, position)
-        store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + 1)
-
-
-@njit(nogil=True, error_model="numpy")
 def _monotone_append_again(h: int, keys: int, position: int) -> bool:
-    """monotone_append where keys are out of order and the newest are all equal: it goes where they went."""
+    """monotone_append where keys are out of order: one equal to the newest goes where that went, if it is no
+    vertex.
+    """
     if load_i64(h + HULL_REPEAT_READY) == 0:
         return False
     at = keys + 16 * position
     if load_f64(at) != load_f64(at - 16) or load_f64(at + 8) != load_f64(at - 8):
         return False
-    for kind in range(HULL_LINK_KINDS):
-        group = load_i64(h + HULL_REPEAT + 8 * kind)
-        if group >= 0:
-            _monotone_join(h, group, kind, position)
+    hull_repeat(h, position)
     store_i64(h + HULL_COUNT, position + 1)
     return True
 
@@ -83,7 +61,7 @@ def _monotone_append_level(h: int, keys: int, position: int) -> bool:
     if not (load_f64(at) > load_f64(at - 16) and y == load_f64(at - 8) and y == load_f64(bend + 8)):
         return False
     # The key before is inside the line now.
-    _monotone_join(h, run, order - HULL_ORDER_TURNS, position - 1)
+    hull_join(h, run, order - HULL_ORDER_TURNS, position - 1)
     store_i64(h + HULL_COUNT, position + 1)
     return True
 
