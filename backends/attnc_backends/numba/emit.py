@@ -66,6 +66,7 @@ def _pieces_used(text: str) -> set[str]:
 
 _MARKS = {
     "tiles": ("tile_",),
+    "flash": ("flash_",),
     "exact": ("ACC_BYTES",),
     "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("),
     "key_scan": ("key_scan_",),
