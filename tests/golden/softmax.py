@@ -37,7 +37,8 @@ def g0_n0_rows(frame, t, first, last, scratch):
     at_out = at_query + 192 * 64
     at_range = at_out + 192 * (64 + 8)
     at_seen = at_range + 768
-    at_keep = at_seen + 384
+    at_rows = at_seen + 384
+    at_keep = at_rows + 384
     at_wide = at_keep + 6144
     per_head = group * d_N
     tiles = (per_head + 47) // 48
@@ -51,6 +52,8 @@ def g0_n0_rows(frame, t, first, last, scratch):
         rows = min(48, per_head - start)
         used = (rows + 15) // 16
         low, high, full_from, full_to = d_M, 0, 0, d_M
+        if rows < 48:
+            fill_zero(at_query, 192 * 64)
         for r in range(rows):
             h = hk * group + (start + r) % group
             i = (start + r) // group
@@ -67,13 +70,11 @@ def g0_n0_rows(frame, t, first, last, scratch):
             store_i64(at_range + 16 * r, lo)
             store_i64(at_range + 16 * r + 8, hi)
             store_i64(at_seen + 8 * r, hi - lo)
-            for c in range(64):
-                store_f32(at_query + 4 * (c * 48 + r), np.float32(load_f32(v_q + b * s0_q + h * s1_q + i * s2_q + c * s3_q)))
+            store_i64(at_rows + 8 * r, v_q + b * s0_q + h * s1_q + i * s2_q)
+        flash_pack(at_rows, rows, s3_q, 64, at_query, vec_f32(16))
         for r in range(rows, 48):
             store_i64(at_range + 16 * r, 0)
             store_i64(at_range + 16 * r + 8, 0)
-            for c in range(64):
-                store_f32(at_query + 4 * (c * 48 + r), np.float32(0.0))
         flash_start(at_state, at_out, 64, vec_f32(16))
         at, tile = low, 0
         flushed = 0
@@ -111,20 +112,23 @@ def g0_n0_rows(frame, t, first, last, scratch):
             if flushed > 0:
                 total = load_f64(at_wide + 384 * (64 + 1) + 8 * r)
             top *= 0.125
+            top = top if total == total or top == math.inf else math.nan
             shrink = 1.0
             store_f32(at_state + 192 * FLASH_SHRINK + 4 * r, np.float32(shrink / total))
-            store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32((top + total if total != total and top < math.inf else (top if math.isinf(top) else top + math.log(total)))))
+            store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32((top if math.isinf(top) else top + math.log(total))))
         flash_divide(at_out, 64, at_state + 192 * FLASH_SHRINK, vec_f32(16))
         for r in range(rows):
             h = hk * group + (start + r) % group
             i = (start + r) // group
+            store_i64(at_rows + 8 * r, v_o + b * s0_o + h * s1_o + i * s2_o)
+        flash_unpack(at_out, at_rows, rows, s3_o, 64, vec_f32(16))
+        for r in range(rows):
             if load_i64(at_seen + 8 * r) <= 0:
+                h = hk * group + (start + r) % group
+                i = (start + r) // group
                 for c in range(64):
                     store_f32(v_o + b * s0_o + h * s1_o + i * s2_o + c * s3_o, np.float32(0.0))
                 store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32(-math.inf))
-                continue
-            for c in range(64):
-                store_f32(v_o + b * s0_o + h * s1_o + i * s2_o + c * s3_o, np.float32(load_f32(at_out + 4 * (c * 48 + r))))
     return 0
 
 
@@ -144,7 +148,7 @@ def g0_n0_scratch(frame, t):
     d_M = load_i64(frame + 40)
     d_B = load_i64(frame + 48)
     d_N = load_i64(frame + 56)
-    return 64 + 1344 + 24576 + 192 * 64 + 192 * (64 + 8) + 768 + 384 + 6144 + 384 * (64 + 2)
+    return 64 + 1344 + 24576 + 192 * 64 + 192 * (64 + 8) + 768 + 384 + 384 + 6144 + 384 * (64 + 2)
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

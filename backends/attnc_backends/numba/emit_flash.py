@@ -103,6 +103,7 @@ def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
         ("at_out", f"{row} * ({s.dv} + {_MARGIN})"),
         ("at_range", str(16 * rows)),
         ("at_seen", str(8 * rows)),
+        ("at_rows", str(8 * rows)),
         ("at_keep", str(FLASH_KEYS * rows)),
     ]
     if _is_flushed(node):
@@ -165,6 +166,8 @@ def _start(node: Node, f: Function) -> None:
     op, s, rows = node.op, node.sizes(f), _block_rows(node)
     acc, a = op.accumulator, op.accumulator.itemsize
     f.line(f"low, high, full_from, full_to = {s.nk}, 0, 0, {s.nk}")
+    with f.block(f"if rows < {rows}"):
+        f.line(f"fill_zero(at_query, {a * rows} * {s.d})")
     with f.block("for r in range(rows)"):
         _coordinates(node, f)
         node.range_lines(f)
@@ -175,14 +178,17 @@ def _start(node: Node, f: Function) -> None:
             "store_i64(at_range + 16 * r, lo)\nstore_i64(at_range + 16 * r + 8, hi)\nstore_i64(at_seen + 8 * r, hi - lo)"
         )
         query, step = node.query_row(f)
-        flip = "-" if op.scale < 0 and not _is_rescored(node) else ""
-        with f.block(f"for c in range({s.d})"):
-            source = f"{flip}{load(op.key_type.dtype, f'{query} + c * {step}')}"
-            f.line(store(acc, f"at_query + {a} * (c * {rows} + r)", source))
+        f.line(f"store_i64(at_rows + 8 * r, {query})")
+        if op.key_type.dtype is not acc:
+            with f.block(f"for c in range({s.d})"):
+                source = load(op.key_type.dtype, f"{query} + c * {step}")
+                f.line(store(acc, f"at_query + {a} * (c * {rows} + r)", source))
+    if op.key_type.dtype is acc:
+        f.line(f"flash_pack(at_rows, rows, {step}, {s.d}, at_query, {_witness(node)})")
+    if op.scale < 0 and not _is_rescored(node):
+        f.line(f"flash_pack_negated(at_query, {s.d}, {_witness(node)})")
     with f.block(f"for r in range(rows, {rows})"):
         f.line("store_i64(at_range + 16 * r, 0)\nstore_i64(at_range + 16 * r + 8, 0)")
-        with f.block(f"for c in range({s.d})"):
-            f.line(store(acc, f"at_query + {a} * (c * {rows} + r)", "0.0"))
     if _is_asked(node):
         with f.block(f"for r in range({rows})"):
             f.line("store_i64(at_seen + 8 * r, 0)")
@@ -314,12 +320,20 @@ def _finish(node: Node, f: Function) -> None:
             f.line(store(acc, node.lse_place(f), f"({lse})"))
     f.line(f"flash_divide(at_out, {s.dv}, at_state + {row} * FLASH_SHRINK, {like})")
     out, step = node.output_row(f)
+    direct = op.value_type.dtype is acc
+    if direct:
+        with f.block("for r in range(rows)"):
+            _coordinates(node, f)
+            f.line(f"store_i64(at_rows + 8 * r, {out})")
+        f.line(f"flash_unpack(at_out, at_rows, rows, {step}, {s.dv}, {like})")
     with f.block("for r in range(rows)"):
-        _coordinates(node, f)
         with f.block("if load_i64(at_seen + 8 * r) <= 0"):
+            _coordinates(node, f)
             node.empty_lines(f)
-            if op.empty.keyword != "error":
+            if op.empty.keyword != "error" and not direct:
                 f.line("continue")
-        with f.block(f"for c in range({s.dv})"):
-            value = load(acc, f"at_out + {a} * (c * {rows} + r)")
-            f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))
+        if not direct:
+            _coordinates(node, f)
+            with f.block(f"for c in range({s.dv})"):
+                value = load(acc, f"at_out + {a} * (c * {rows} + r)")
+                f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))
