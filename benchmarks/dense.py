@@ -6,8 +6,9 @@ One batch, `--heads` heads, as many keys as queries, f32. Every line first check
 doubles. Then the candidates run in turn in one process: attnc; attnc's simple tiles, which dense was before
 and still is where vectors do not serve; NumPy, two matrix products per head; PyTorch and ONNX Runtime,
 where they can be imported. What is printed is GFLOP/s of the median and of the best round, where a causal
-row counts half the work, and attnc's ratio to the others by medians. `of peak` compares best rounds with
-those of a loop of nothing but multiply-adds in registers, run in the same turn on as many threads.
+row counts half the work, and attnc's ratios to the others, of medians and of best rounds. `of peak`
+compares best rounds with those of a loop of nothing but multiply-adds in registers, run in the same turn on
+as many threads.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import argparse
 import math
 import statistics
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from harness import alternate
@@ -32,6 +32,7 @@ import attnc
 from attnc_backends.numba import makers, vectors
 from attnc_backends.numba.runtime.vector import vec_add, vec_f32, vec_fill, vec_fma
 from attnc_backends.numba.runtime.vector_lanes import vec_sum
+from attnc_backends.numba.threads import run_workers
 
 if HAS_TORCH := importlib.util.find_spec("torch") is not None:
     import torch
@@ -60,6 +61,12 @@ def multiply_adds(count: int, x: float) -> float:
     s0, s4, s8 = vec_add(s0, s1), vec_add(s4, s5), vec_add(s8, s9)
     s2, s6, s10 = vec_add(s2, s3), vec_add(s6, s7), vec_add(s10, s11)
     return vec_sum(vec_add(vec_add(vec_add(s0, s2), vec_add(s4, s6)), vec_add(s8, s10)))
+
+
+def busy(worker: int, workers: int) -> int:
+    """One worker's share of the peak."""
+    multiply_adds(PEAK_STEPS, (1 + worker) / (1 + workers))
+    return 0
 
 
 def plain(q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool) -> np.ndarray:
@@ -133,11 +140,9 @@ def line(
     for name, run in runs.items():
         off = float(np.abs(run()[-1] - right).max())
         assert off < 2e-5, f"{name} is off by {off}"
-    pool = ThreadPoolExecutor(threads)
     timed: dict[str, Callable[[], object]] = dict(runs)
-    timed["peak"] = lambda: list(pool.map(multiply_adds, [PEAK_STEPS] * threads, [0.5] * threads))
+    timed["peak"] = lambda: run_workers(busy, threads)
     found = alternate(timed, rounds=rounds)
-    pool.shutdown()
     flops = 4 * heads * count * count * width / (2 if causal else 1)
     work = dict.fromkeys(runs, flops) | {"peak": 24 * LANES * PEAK_STEPS * threads}
     return {name: (work[name] / t.median / 1e9, work[name] / t.best / 1e9) for name, t in found.items()}
@@ -163,7 +168,9 @@ def main() -> None:
                     speeds = line(count, width, mask, options.heads, threads, options.rounds)
                     (own, best), (_, peak) = speeds.pop("attnc"), speeds.pop("peak")
                     shares.append((count, best / peak))
-                    others = "  ".join(f"{name} {x:6.1f} ({own / x:.2f})" for name, (x, _) in speeds.items())
+                    others = "  ".join(
+                        f"{name} {x:6.1f} ({own / x:.2f}, {best / y:.2f})" for name, (x, y) in speeds.items()
+                    )
                     print(
                         f"{threads} threads d {width:3} n {count:5} {mask:6}  attnc {own:6.1f}"
                         f"  best {best:6.1f}  peak {peak:6.1f}  of peak {best / peak:4.0%}  {others}",
