@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import attnc
+from attnc_backends.numba import vectors
 from attnc_backends.numba.backend import NumbaBackend
 from attnc_ir.types import DType
 from backend_cases import STRICT, close_numbers, compiled
@@ -189,8 +190,9 @@ def own_part(source):
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_golden(name):
+def test_golden(name, monkeypatch):
     """To accept new source: `ATTNC_UPDATE_GOLDEN=1 python -m pytest tests/backends/test_source.py -k golden`, then read the diff."""
+    monkeypatch.setattr(vectors, "native_bytes", lambda: 64)
     found = own_part(emitted(SPECS[name]))
     path = GOLDEN / f"{name}.py"
     if os.environ.get("ATTNC_UPDATE_GOLDEN") == "1":

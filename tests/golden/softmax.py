@@ -1,6 +1,6 @@
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n0_rows(frame, t, first, last, scratch):
-    """softmax over blocks of 16 rows"""
+    """softmax over blocks of 48 rows, in vectors"""
     d_M = load_i64(frame + 40)
     d_B = load_i64(frame + 48)
     d_N = load_i64(frame + 56)
@@ -21,34 +21,42 @@ def g0_n0_rows(frame, t, first, last, scratch):
     s1_v = load_i64(frame + 160)
     s2_v = load_i64(frame + 168)
     s3_v = load_i64(frame + 176)
-    v_o = load_i64(frame + 184)  # %o: f32[B x 8 x N x 64]
-    s0_o = load_i64(frame + 192)
-    s1_o = load_i64(frame + 200)
-    s2_o = load_i64(frame + 208)
-    s3_o = load_i64(frame + 216)
-    v_lse = load_i64(frame + 224)  # %lse: f32[B x 8 x N]
-    s0_lse = load_i64(frame + 232)
-    s1_lse = load_i64(frame + 240)
-    s2_lse = load_i64(frame + 248)
-    at_o = scratch
-    at_score = at_o + 128 * 64
-    at_q = at_score + 512
-    at_k = at_q + 64 * 64
-    at_s = at_k + 256 * 64
-    at_v = at_s + 256
-    at_part = at_v + 256 * 64
-    at_keep = at_part + 4 * 64
-    at_row = at_keep + 64
-    blocks = (d_N + 15) // 16
+    v_lse = load_i64(frame + 184)  # %lse: f32[B x 8 x N]
+    s0_lse = load_i64(frame + 192)
+    s1_lse = load_i64(frame + 200)
+    s2_lse = load_i64(frame + 208)
+    v_o = load_i64(frame + 216)  # %o: f32[B x 8 x N x 64]
+    s0_o = load_i64(frame + 224)
+    s1_o = load_i64(frame + 232)
+    s2_o = load_i64(frame + 240)
+    s3_o = load_i64(frame + 248)
+    small_code()
+    at_state = (scratch + 63) // 64 * 64
+    at_score = at_state + 1344
+    at_query = at_score + 24576
+    at_out = at_query + 192 * 64
+    at_range = at_out + 192 * (64 + 8)
+    at_seen = at_range + 768
+    at_rows = at_seen + 384
+    at_keep = at_rows + 384
+    at_wide = at_keep + 6144
+    per_head = group * d_N
+    tiles = (per_head + 47) // 48
     for unit in range(first, last):
-        h = (unit // blocks) % 8
-        b = unit // (blocks * 8)
-        hk = h // group
-        i0 = (unit % blocks) * 16
-        rows = min(16, d_N - i0)
-        low, high = d_M, 0
+        head = unit // tiles
+        hk = head % 2
+        b = head // 2
+        place = unit % tiles
+        place = place // 2 if place % 2 == 0 else tiles - 1 - place // 2
+        start = place * 48
+        rows = min(48, per_head - start)
+        used = (rows + 15) // 16
+        low, high, full_from, full_to = d_M, 0, 0, d_M
+        if rows < 48:
+            fill_zero(at_query, 192 * 64)
         for r in range(rows):
-            i = i0 + r
+            h = hk * group + (start + r) % group
+            i = (start + r) // group
             lo = 0
             hi = d_M
             hi = min(hi, i + corner + 1)
@@ -58,82 +66,80 @@ def g0_n0_rows(frame, t, first, last, scratch):
             lo = min(lo, hi)
             if lo < hi:
                 low, high = min(low, lo), max(high, hi)
-            store_i64(at_row + 40 * r + 0, lo)
-            store_i64(at_row + 40 * r + 8, hi)
-            store_i64(at_row + 40 * r + 16, 0)
-            store_f64(at_row + 40 * r + 24, -math.inf)
-            store_f64(at_row + 40 * r + 32, 0.0)
-            for c in range(64):
-                store_f32(at_q + 4 * (r * 64 + c), np.float32(load_f32(v_q + b * s0_q + h * s1_q + i * s2_q + c * s3_q)))
-            tile_fill_f64(at_o + 8 * r * 64, 0.0, 64)
-        for j0 in range(low, high, 64):
-            width = min(64, high - j0)
-            keys = v_k + b * s0_k + hk * s1_k + j0 * s2_k
-            values = v_v + b * s0_v + hk * s1_v + j0 * s2_v
-            for x in range(width):
-                for c in range(64):
-                    store_f32(at_k + 4 * (c * 64 + x), np.float32(load_f32(keys + x * s2_k + c * s3_k)))
-                for c in range(64):
-                    store_f32(at_v + 4 * (x * 64 + c), np.float32(load_f32(values + x * s2_v + c * s3_v)))
-            for r in range(rows):
-                lo = max(load_i64(at_row + 40 * r + 0), j0) - j0
-                hi = min(load_i64(at_row + 40 * r + 8), j0 + width) - j0
-                if lo >= hi:
-                    continue
-                i = i0 + r
-                tile_fill_f32(at_s + 4 * lo, np.float32(0.0), hi - lo)
-                for c in range(64):
-                    tile_axpy_f32(at_s + 4 * lo, load_f32(at_q + 4 * (r * 64 + c)), at_k + 4 * (c * 64 + lo), hi - lo)
-                old = np.float32(load_f64(at_row + 40 * r + 24))
-                top = old
-                count = 0
-                for x in range(lo, hi):
-                    j = j0 + x
-                    score = np.float32(np.float32(0.125) * load_f32(at_s + 4 * x))
-                    count += 1
-                    store_f32(at_score + 4 * x, np.float32(score))
-                    if score > top or score != score:
-                        top = score
-                if count == 0:
-                    continue
-                store_i64(at_row + 40 * r + 16, load_i64(at_row + 40 * r + 16) + count)
-                store_f64(at_row + 40 * r + 24, np.float64(top))
-                shrink = 1.0
-                if old != top:
-                    shrink = math.exp(np.float64(old) - np.float64(top)) if old > -math.inf else 0.0
-                total = np.float32(0.0)
-                tile_fill_f32(at_part, np.float32(0.0), 64)
-                for x in range(lo, hi):
-                    score = load_f32(at_score + 4 * x)
-                    weight = np.float32(0.0) if top == -math.inf else np.float32(math.exp(score - top))
-                    total += weight
-                    tile_axpy_f32(at_part, weight, at_v + 4 * x * 64, 64)
-                store_f64(at_row + 40 * r + 32, load_f64(at_row + 40 * r + 32) * shrink + np.float64(total))
-                tile_join_f32(at_o + 8 * r * 64, shrink, at_part, 64)
+            full_from, full_to = max(full_from, lo), min(full_to, hi)
+            store_i64(at_range + 16 * r, lo)
+            store_i64(at_range + 16 * r + 8, hi)
+            store_i64(at_seen + 8 * r, hi - lo)
+            store_i64(at_rows + 8 * r, v_q + b * s0_q + h * s1_q + i * s2_q)
+        flash_pack(at_rows, rows, s3_q, 64, at_query, vec_f32(16))
+        for r in range(rows, 48):
+            store_i64(at_range + 16 * r, 0)
+            store_i64(at_range + 16 * r + 8, 0)
+        flash_start(at_state, at_out, 64, vec_f32(16))
+        at, tile = low, 0
+        flushed = 0
+        while at < high:
+            full = full_from <= at < full_to
+            stop = full_to if full else (full_from if at < full_from < full_to else high)
+            end = min(at + 128, stop)
+            count = end - at
+            if tile == 64:
+                flash_flush(at_wide, at_out, 64, at_state, 0.18033688011112042, flushed, vec_f32(16))
+                flushed, tile = 1, 0
+            tile += 1
+            keys = v_k + b * s0_k + hk * s1_k + at * s2_k
+            flash_scores(at_score, keys, s2_k, s3_k, count, at_query, 64, at_state + 192 * (FLASH_TOP if full else FLASH_SPARE), used, vec_f32(16))
+            values = v_v + b * s0_v + hk * s1_v + at * s2_v
+            if full:
+                flash_weights(at_score, count, at_state, 0.18033688011112042, used, vec_f32(16))
+                flash_values(at_out, at_state, at_score, values, s2_v, s3_v, 64, count, used, vec_f32(16))
+            else:
+                flash_range_mask(at_keep, at_range, at, count, at_state, used, vec_f32(16))
+                flash_masked_weights(at_score, at_keep, count, at_state, 0.18033688011112042, used, vec_f32(16))
+                if flash_finite(values, s2_v, s3_v, 64, count, vec_f32(16)):
+                    flash_values(at_out, at_state, at_score, values, s2_v, s3_v, 64, count, used, vec_f32(16))
+                else:
+                    flash_selected_values(at_out, at_state, at_score, values, s2_v, s3_v, 64, count, vec_f32(16))
+            at = end
+        if flushed > 0:
+            flash_flush(at_wide, at_out, 64, at_state, 0.18033688011112042, flushed, vec_f32(16))
+            flash_restore(at_wide, at_out, 64, vec_f32(16))
         for r in range(rows):
-            i = i0 + r
-            count = load_i64(at_row + 40 * r + 16)
-            if count == 0:
+            h = hk * group + (start + r) % group
+            i = (start + r) // group
+            top = np.float64(load_f32(at_state + 192 * FLASH_TOP + 4 * r))
+            total = np.float64(load_f32(at_state + 192 * FLASH_TOTAL + 4 * r))
+            if flushed > 0:
+                total = load_f64(at_wide + 384 * (64 + 1) + 8 * r)
+            top *= 0.125
+            top = top if total == total or top == math.inf else math.nan
+            shrink = 1.0
+            store_f32(at_state + 192 * FLASH_SHRINK + 4 * r, np.float32(shrink / total))
+            store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32((top if math.isinf(top) else top + math.log(total))))
+        flash_divide(at_out, 64, at_state + 192 * FLASH_SHRINK, vec_f32(16))
+        for r in range(rows):
+            h = hk * group + (start + r) % group
+            i = (start + r) // group
+            store_i64(at_rows + 8 * r, v_o + b * s0_o + h * s1_o + i * s2_o)
+        flash_unpack(at_out, at_rows, rows, s3_o, 64, vec_f32(16))
+        for r in range(rows):
+            if load_i64(at_seen + 8 * r) <= 0:
+                h = hk * group + (start + r) % group
+                i = (start + r) // group
                 for c in range(64):
                     store_f32(v_o + b * s0_o + h * s1_o + i * s2_o + c * s3_o, np.float32(0.0))
                 store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32(-math.inf))
-                continue
-            top = load_f64(at_row + 40 * r + 24)
-            total = load_f64(at_row + 40 * r + 32)
-            shrink = 1.0
-            for c in range(64):
-                store_f32(v_o + b * s0_o + h * s1_o + i * s2_o + c * s3_o, np.float32(load_f64(at_o + 8 * (r * 64 + c)) * shrink / total))
-            store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32((top if math.isinf(top) else top + math.log(total))))
     return 0
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n0_blocks(frame, t):
-    """how many blocks of query rows there are"""
+    """units of work: 48 query rows of one key head each"""
     d_M = load_i64(frame + 40)
     d_B = load_i64(frame + 48)
     d_N = load_i64(frame + 56)
-    return d_B * 8 * ((d_N + 15) // 16)
+    group = max(8 // max(2, 1), 1)
+    return d_B * 2 * ((group * d_N + 47) // 48)
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -142,7 +148,7 @@ def g0_n0_scratch(frame, t):
     d_M = load_i64(frame + 40)
     d_B = load_i64(frame + 48)
     d_N = load_i64(frame + 56)
-    return 4 * (16 * 64 + 64 * 64 + 64 + 64 * 64 + 64) + 8 * (16 * 64 + 64) + 64 + 16 * 40
+    return 64 + 1344 + 24576 + 192 * 64 + 192 * (64 + 8) + 768 + 384 + 384 + 6144 + 384 * (64 + 2)
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

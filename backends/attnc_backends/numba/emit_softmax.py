@@ -139,7 +139,7 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     with f.block(f"for c in range({s.d})"):
         q = load(acc, f"at_q + {a} * (r * {s.d} + c)")
         f.line(f"tile_axpy_{acc}(at_s + {a} * lo, {q}, at_k + {a} * (c * {KEYS} + lo), hi - lo)")
-    scores = _score_type(node)
+    scores = score_type(node)
     wide = "np.float64" if scores is DType.F64 else "np.float32"
     place = f"at_score + {scores.itemsize} * x"
     f.line(f"old = {wide}(load_f64({_Row.at('top')}))\ntop = old\ncount = 0")
@@ -150,7 +150,7 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
         if node.has_residual:
             with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
                 f.line("continue")
-        f.line(f"score = {wide}({_modified(node, load(acc, f'at_s + {a} * x'), wide)})")
+        f.line(f"score = {wide}({modified_score(node, load(acc, f'at_s + {a} * x'), wide)})")
         if op.bias:
             f.line(f"bias, removed = {node.call('bias', 'b', 'h', 'i', 'j')}")
             with f.block("if removed"):
@@ -188,7 +188,7 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
     f.line(f"tile_join_{acc}(at_o + 8 * r * {s.dv}, {'1.0' if is_mean else 'shrink'}, at_part, {s.dv})")
 
 
-def _modified(node: Node, score: str, wide: str) -> str:
+def modified_score(node: Node, score: str, wide: str) -> str:
     """A dot product under scale and softcap, as an expression."""
     op = node.op
     if op.scale != 1.0:
@@ -199,7 +199,7 @@ def _modified(node: Node, score: str, wide: str) -> str:
     return score
 
 
-def _score_type(node: Node) -> DType:
+def score_type(node: Node) -> DType:
     """What scores are kept in: the accumulation type, or f64 where scale, softcap or bias reach beyond f32.
 
     A bias of -1e300 on all keys of a row makes the row neither empty nor NaN.

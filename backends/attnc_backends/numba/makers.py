@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_flash import dense_notes, emit_flash_rows, why_not_flash
 from attnc_backends.numba.emit_hierarchy import NOTE as HIERARCHY_NOTE
 from attnc_backends.numba.emit_hierarchy import emit_hierarchy_rows
 from attnc_backends.numba.emit_hull import emit_hull_rows, hull_notes, hull_structure
@@ -55,7 +56,9 @@ class Making:
 
 
 def _dense(node: Node) -> list[str]:
-    return emit_exact_rows(node) if node.op.normalizer.is_exact else emit_softmax_rows(node)
+    if node.op.normalizer.is_exact:
+        return emit_exact_rows(node)
+    return emit_softmax_rows(node) if why_not_flash(node) else emit_flash_rows(node)
 
 
 def _always(*notes: str) -> Notes:
@@ -63,7 +66,7 @@ def _always(*notes: str) -> Notes:
 
 
 MAKINGS: dict[type[nouns.Strategy], Making] = {
-    nouns.Dense: Making(_dense),
+    nouns.Dense: Making(_dense, notes=dense_notes),
     nouns.Hull: Making(emit_hull_rows, hull_structure, hull_notes),
     nouns.Uniform: Making(emit_running_rows, running_structure, _always(UNIFORM_NOTE)),
     nouns.Extremum: Making(emit_running_rows, running_structure, _always(EXTREMUM_NOTE)),

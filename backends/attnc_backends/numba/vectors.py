@@ -133,6 +133,7 @@ def native_bytes() -> int:
 
 
 __all__ = [
+    "ELEMENTS",
     "ELEMENT_BYTES",
     "Vector",
     "call_llvm",

@@ -43,6 +43,19 @@ def out_of_line(typingctx: object) -> tuple[object, object]:
 
 
 @intrinsic
+def small_code(typingctx: object) -> tuple[object, object]:
+    """As the first statement of a function: its loops are neither unrolled nor copied for special cases. That
+    takes long to compile and gains nothing where the vectors are written out.
+    """
+
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        builder.function.attributes.add("optsize")
+        return ir.Constant(ir.IntType(8).as_pointer(), None)  # no value
+
+    return types.void(), codegen
+
+
+@intrinsic
 def _load_f64(typingctx: object, address: types.Type) -> tuple[object, object]:
     def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
         pointer = builder.inttoptr(args[0], ir.DoubleType().as_pointer())

@@ -1,0 +1,339 @@
+"""Dense softmax of batches in explicit vectors: query rows in the lanes, keys and values read where they lie.
+
+The phases of a tile are in `runtime/flash.py`, the inner loop in `runtime/flash_outer.py`. What stands here is
+which rows form a block, which keys it looks at and how: tiles that every row sees entirely run without a mask,
+tiles that no row sees are not visited, and the others are masked.
+"""
+
+from __future__ import annotations
+
+from attnc_backends.numba import vectors
+from attnc_backends.numba.access import load, load_double, store
+from attnc_backends.numba.emit_elementwise import literal
+from attnc_backends.numba.emit_softmax import modified_score, score_type
+from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.runtime.flash import FLASH_KEYS, FLASH_STATE, FLASH_TILES
+from attnc_backends.numba.runtime.flash_outer import FLASH_VECTORS
+from attnc_backends.numba.source import Function
+from attnc_ir.attributes.mask import Everything
+from attnc_ir.attributes.normalizer import Softmax
+from attnc_ir.types import DType
+
+_LOG2E = 1.4426950408889634
+_MARGIN = 8
+"""Rows of output behind the last: a register tile writes whole."""
+
+
+def why_not_flash(node: Node) -> tuple[str, ...]:
+    """Reasons why a dense node is left to the simple tiles."""
+    op = node.op
+    reasons = []
+    if not isinstance(op.normalizer, Softmax):
+        reasons.append(f"the normaliser is {op.normalizer.keyword}")
+    if node.cache is not None:
+        reasons.append("a step has one query row")
+    if score_type(node) is not op.accumulator:
+        reasons.append("scale, softcap or bias reach beyond what an f32 holds")
+    if op.scale == 0.0:
+        reasons.append("the scale is 0")
+    return tuple(reasons)
+
+
+def dense_notes(node: Node) -> tuple[str, ...]:
+    """What a plan says of a dense node: nothing where vectors compute it."""
+    if node.op.normalizer.is_exact or not (reasons := why_not_flash(node)):
+        return ()
+    return (f"simple tiles compute it, not vectors: {'; '.join(reasons)}",)
+
+
+def emit_flash_rows(node: Node) -> list[str]:
+    """`rows(first, last, scratch)` over blocks of query rows, `blocks()` and `scratch()`."""
+    parts = [node.allowed_function()] if node.has_residual else []
+    if node.op.bias:
+        parts.append(node.bias_function())
+    return [*parts, _rows(node), _blocks(node), _scratch(node)]
+
+
+def _lanes(node: Node) -> int:
+    return vectors.native_bytes() // node.op.accumulator.itemsize
+
+
+def _witness(node: Node) -> str:
+    return f"vec_{node.op.accumulator}({_lanes(node)})"
+
+
+def _block_rows(node: Node) -> int:
+    return FLASH_VECTORS * _lanes(node)
+
+
+def _rows_of_head(node: Node, f: Function) -> str:
+    """How many query rows read one key head."""
+    return f"{node.group(f)} * {node.sizes(f).nq}"
+
+
+def _is_rescored(node: Node) -> bool:
+    """Whether a score is more than a dot product times the scale, which the weights take care of."""
+    return bool(node.op.bias) or node.op.softcap is not None
+
+
+def _is_asked(node: Node) -> bool:
+    """Whether positions are looked at one by one."""
+    return _is_rescored(node) or node.has_residual
+
+
+def _is_flushed(node: Node) -> bool:
+    return node.op.accumulator is DType.F32
+
+
+def _blocks(node: Node) -> str:
+    f = node.function("blocks", doc=f"units of work: {_block_rows(node)} query rows of one key head each")
+    s, n = node.sizes(f), _block_rows(node)
+    f.line(f"return {s.b} * {s.hk} * (({_rows_of_head(node, f)} + {n - 1}) // {n})")
+    return f.text()
+
+
+def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
+    """Pieces of scratch by name, and their bytes."""
+    s, rows, a = node.sizes(f), _block_rows(node), node.op.accumulator.itemsize
+    row = rows * a
+    pieces = [
+        ("at_state", str(FLASH_STATE * row)),
+        ("at_score", str(FLASH_KEYS * row)),
+        ("at_query", f"{row} * {s.d}"),
+        ("at_out", f"{row} * ({s.dv} + {_MARGIN})"),
+        ("at_range", str(16 * rows)),
+        ("at_seen", str(8 * rows)),
+        ("at_rows", str(8 * rows)),
+        ("at_keep", str(FLASH_KEYS * rows)),
+    ]
+    if _is_flushed(node):
+        pieces.append(("at_wide", f"{8 * rows} * ({s.dv} + 2)"))
+    if node.key_dtype is not node.op.accumulator:
+        pieces.append(("at_key", f"{FLASH_KEYS * a} * {s.d}"))
+    if node.op.value_type.dtype is not node.op.accumulator:
+        pieces.append(("at_value", f"{FLASH_KEYS * a} * {s.dv}"))
+    return pieces
+
+
+def _scratch(node: Node) -> str:
+    f = node.function("scratch", doc="bytes of scratch per worker")
+    f.line(f"return 64 + {' + '.join(size for _, size in _layout(node, f))}")
+    return f.text()
+
+
+def _coordinates(node: Node, f: Function) -> None:
+    """`h` and `i` of row `r` of key head `hk`: heads of a group side by side, so that ranges are alike."""
+    g = node.group(f)
+    f.line(
+        f"h = hk * {g} + (start + r) % {g}\ni = (start + r) // {g}" if g != "1" else "h = hk\ni = start + r"
+    )
+
+
+def _rows(node: Node) -> str:
+    op, rows = node.op, _block_rows(node)
+    f = node.function(
+        "rows", "first", "last", "scratch", doc=f"softmax over blocks of {rows} rows, in vectors"
+    )
+    s = node.sizes(f)
+    f.line("small_code()")
+    # Names begin with `at_`, as no slot of the frame does.
+    place = "(scratch + 63) // 64 * 64"
+    for piece, size in _layout(node, f):
+        f.line(f"{piece} = {place}")
+        place = f"{piece} + {size}"
+    f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {rows - 1}) // {rows}")
+    with f.block("for unit in range(first, last)"):
+        f.line(f"head = unit // tiles\nhk = head % {s.hk}\nb = head // {s.hk}\nplace = unit % tiles")
+        if op.empty.keyword != "error":
+            # From both ends in turn, so that equal numbers of blocks are equal work under a causal mask.
+            f.line("place = place // 2 if place % 2 == 0 else tiles - 1 - place // 2")
+        f.line(f"start = place * {rows}\nrows = min({rows}, per_head - start)")
+        f.line(f"used = (rows + {_lanes(node) - 1}) // {_lanes(node)}")
+        _start(node, f)
+        f.line("at, tile = low, 0")
+        if _is_flushed(node):
+            f.line("flushed = 0")
+        with f.block("while at < high"):
+            _tile(node, f)
+            f.line("at = end")
+        _finish(node, f)
+    f.line(f"return {OK}")
+    return f.text()
+
+
+def _start(node: Node, f: Function) -> None:
+    """Ranges of the rows, queries packed."""
+    op, s, rows = node.op, node.sizes(f), _block_rows(node)
+    acc, a = op.accumulator, op.accumulator.itemsize
+    f.line(f"low, high, full_from, full_to = {s.nk}, 0, 0, {s.nk}")
+    with f.block(f"if rows < {rows}"):
+        f.line(f"fill_zero(at_query, {a * rows} * {s.d})")
+    with f.block("for r in range(rows)"):
+        _coordinates(node, f)
+        node.range_lines(f)
+        with f.block("if lo < hi"):
+            f.line("low, high = min(low, lo), max(high, hi)")
+        f.line("full_from, full_to = max(full_from, lo), min(full_to, hi)")
+        f.line(
+            "store_i64(at_range + 16 * r, lo)\nstore_i64(at_range + 16 * r + 8, hi)\nstore_i64(at_seen + 8 * r, hi - lo)"
+        )
+        query, step = node.query_row(f)
+        f.line(f"store_i64(at_rows + 8 * r, {query})")
+        if op.key_type.dtype is not acc:
+            with f.block(f"for c in range({s.d})"):
+                source = load(op.key_type.dtype, f"{query} + c * {step}")
+                f.line(store(acc, f"at_query + {a} * (c * {rows} + r)", source))
+    if op.key_type.dtype is acc:
+        f.line(f"flash_pack(at_rows, rows, {step}, {s.d}, at_query, {_witness(node)})")
+    if op.scale < 0 and not _is_rescored(node):
+        f.line(f"flash_pack_negated(at_query, {s.d}, {_witness(node)})")
+    with f.block(f"for r in range(rows, {rows})"):
+        f.line("store_i64(at_range + 16 * r, 0)\nstore_i64(at_range + 16 * r + 8, 0)")
+    if _is_asked(node):
+        with f.block(f"for r in range({rows})"):
+            f.line("store_i64(at_seen + 8 * r, 0)")
+    f.line(f"flash_start(at_state, at_out, {s.dv}, {_witness(node)})")
+
+
+def _sequence(node: Node, f: Function, which: str) -> tuple[str, str, str]:
+    """Address, stride and element stride of a tile's keys or values; converted first where they are not of the
+    accumulation type.
+    """
+    s, acc = node.sizes(f), node.op.accumulator
+    base, step, element = node.keys_at(f) if which == "key" else node.values_at(f)
+    dtype, width = (node.key_dtype, s.d) if which == "key" else (node.op.value_type.dtype, s.dv)
+    f.line(f"{which}s = {base} + at * {step}")
+    if dtype is acc:
+        return f"{which}s", step, element
+    a = acc.itemsize
+    with f.block("for x in range(count)"), f.block(f"for c in range({width})"):
+        source = load(dtype, f"{which}s + x * {step} + c * {element}")
+        f.line(store(acc, f"at_{which} + {a} * (x * {width} + c)", source))
+    return f"at_{which}", f"{a} * {width}", str(a)
+
+
+def _tile(node: Node, f: Function) -> None:
+    s, like, row = node.sizes(f), _witness(node), _block_rows(node) * node.op.accumulator.itemsize
+    factor = literal(_LOG2E if _is_rescored(node) else abs(node.op.scale) * _LOG2E)
+    if _is_asked(node):
+        f.line(f"end = min(at + {FLASH_KEYS}, high)\nfull = False")
+    else:
+        f.line("full = full_from <= at < full_to")
+        f.line("stop = full_to if full else (full_from if at < full_from < full_to else high)")
+        f.line(f"end = min(at + {FLASH_KEYS}, stop)")
+    f.line("count = end - at")
+    if _is_flushed(node):
+        with f.block(f"if tile == {FLASH_TILES}"):
+            f.line(f"flash_flush(at_wide, at_out, {s.dv}, at_state, {factor}, flushed, {like})")
+            f.line("flushed, tile = 1, 0")
+        f.line("tile += 1")
+    keys, step, element = _sequence(node, f, "key")
+    top = f"at_state + {row} * (FLASH_TOP if full else FLASH_SPARE)"
+    f.line(f"flash_scores(at_score, {keys}, {step}, {element}, count, at_query, {s.d}, {top}, used, {like})")
+    values, step, element = _sequence(node, f, "value")
+    arguments = f"at_out, at_state, at_score, {values}, {step}, {element}, {s.dv}, count, used, {like}"
+    if _is_asked(node):
+        _ask(node, f)
+        _masked(node, f, factor, arguments, f"{values}, {step}, {element}, {s.dv}, count, {like}")
+        return
+    if node.mask == Everything():
+        f.line(f"flash_weights(at_score, count, at_state, {factor}, used, {like})\nflash_values({arguments})")
+        return
+    with f.block("if full"):
+        f.line(f"flash_weights(at_score, count, at_state, {factor}, used, {like})")
+        f.line(f"flash_values({arguments})")
+    with f.block("else"):
+        f.line(f"flash_range_mask(at_keep, at_range, at, count, at_state, used, {like})")
+        _masked(node, f, factor, arguments, f"{values}, {step}, {element}, {s.dv}, count, {like}")
+
+
+def _masked(node: Node, f: Function, factor: str, arguments: str, values: str) -> None:
+    f.line(f"flash_masked_weights(at_score, at_keep, count, at_state, {factor}, used, {_witness(node)})")
+    with f.block(f"if flash_finite({values})"):
+        f.line(f"flash_values({arguments})")
+    with f.block("else"):
+        f.line(f"flash_selected_values({arguments.replace(', used', '')})")
+
+
+def _ask(node: Node, f: Function) -> None:
+    """Position by position: allowed or not, and the score under softcap and bias."""
+    op, rows = node.op, _block_rows(node)
+    acc, a = op.accumulator, op.accumulator.itemsize
+    real = "np.float64" if acc is DType.F64 else "np.float32"
+    f.line(f"fill_zero(at_keep, count * {rows})")
+    with f.block("for r in range(rows)"):
+        _coordinates(node, f)
+        f.line("lo, hi = max(load_i64(at_range + 16 * r), at), min(load_i64(at_range + 16 * r + 8), end)")
+        f.line("seen = 0")
+        with f.block("for j in range(lo, hi)"):
+            f.line("x = j - at")
+            if node.has_residual:
+                with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
+                    f.line("continue")
+            place = f"at_score + {a} * (x * {rows} + r)"
+            if _is_rescored(node):
+                f.line(f"score = {real}({modified_score(node, load(acc, place), real)})")
+            if op.bias:
+                f.line(f"bias, removed = {node.call('bias', 'b', 'h', 'i', 'j')}")
+                with f.block("if removed"):
+                    f.line("continue")
+                f.line(f"score = {real}(np.float64(score) + bias)")
+            if _is_rescored(node):
+                f.line(store(acc, place, "score"))
+            f.line(f"seen += 1\nstore_u8(at_keep + x * {rows} + r, 1)")
+        f.line("store_i64(at_seen + 8 * r, load_i64(at_seen + 8 * r) + seen)")
+
+
+def _finish(node: Node, f: Function) -> None:
+    """Divide the rows and store them."""
+    op, s, rows, like = node.op, node.sizes(f), _block_rows(node), _witness(node)
+    acc, a = op.accumulator, op.accumulator.itemsize
+    row = rows * a
+    factor = _LOG2E if _is_rescored(node) else abs(op.scale) * _LOG2E
+    if _is_flushed(node):
+        with f.block("if flushed > 0"):
+            f.line(f"flash_flush(at_wide, at_out, {s.dv}, at_state, {literal(factor)}, flushed, {like})")
+            f.line(f"flash_restore(at_wide, at_out, {s.dv}, {like})")
+    with f.block("for r in range(rows)"):
+        _coordinates(node, f)
+        f.line(f"top = {load_double(acc, f'at_state + {row} * FLASH_TOP + {a} * r')}")
+        f.line(f"total = {load_double(acc, f'at_state + {row} * FLASH_TOTAL + {a} * r')}")
+        if _is_flushed(node):
+            with f.block("if flushed > 0"):
+                f.line(f"total = load_f64(at_wide + {8 * rows} * ({s.dv} + 1) + 8 * r)")
+        if not _is_rescored(node) and abs(op.scale) != 1.0:
+            f.line(f"top *= {literal(abs(op.scale))}")
+        # Only a NaN score makes the sum NaN beside such a maximum; no sink hides it.
+        f.line("top = top if total == total or top == math.inf else math.nan\nshrink = 1.0")
+        if op.sinks is not None:
+            sink = load_double(op.sinks.tensor.dtype, node.context.element(f, op.sinks, ["h"]))
+            f.line(f"sink = {sink}\nold = top")
+            with f.block("if sink > top or sink != sink"):
+                f.line("top = sink")
+            with f.block("if old != top"):
+                f.line("shrink = math.exp(old - top) if old > -math.inf else 0.0")
+            with f.block("if top > -math.inf or top != top"):
+                f.line("total = total * shrink + math.exp(sink - top)")
+        f.line(store(acc, f"at_state + {row} * FLASH_SHRINK + {a} * r", "shrink / total"))
+        if op.lse is not None:
+            lse = "top if math.isinf(top) else top + math.log(total)"
+            f.line(store(acc, node.lse_place(f), f"({lse})"))
+    f.line(f"flash_divide(at_out, {s.dv}, at_state + {row} * FLASH_SHRINK, {like})")
+    out, step = node.output_row(f)
+    direct = op.value_type.dtype is acc
+    if direct:
+        with f.block("for r in range(rows)"):
+            _coordinates(node, f)
+            f.line(f"store_i64(at_rows + 8 * r, {out})")
+        f.line(f"flash_unpack(at_out, at_rows, rows, {step}, {s.dv}, {like})")
+    with f.block("for r in range(rows)"):
+        with f.block("if load_i64(at_seen + 8 * r) <= 0"):
+            _coordinates(node, f)
+            node.empty_lines(f)
+            if op.empty.keyword != "error" and not direct:
+                f.line("continue")
+        if not direct:
+            _coordinates(node, f)
+            with f.block(f"for c in range({s.dv})"):
+                value = load(acc, f"at_out + {a} * (c * {rows} + r)")
+                f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))
