@@ -33,6 +33,8 @@ class Export:
     name: str
     parameters: str
     result: str = ""
+    witness: str = ""
+    """The last argument, where the function is compiled for one sort of vectors; its name then ends in that."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,25 @@ class Library:
     name: str
     pieces: frozenset[str]
     exports: tuple[Export, ...]
+
+
+def _flash(element: str, lanes: int) -> Library:
+    """The phases of dense attention over vectors of one sort."""
+    parameters = {
+        "begin": "iiiiiiii",
+        "pack_negated": "ii",
+        "scores": "iiiiiiiii",
+        "range_mask": "iiiiii",
+        "join": "iiiidiiiiii",
+        "flush": "iiiidi",
+        "restore": "iii",
+        "end": "iiiiii",
+    }
+    exports = [
+        Export(f"flash_{name}_{element}_{lanes}", letters, witness=f"vec_{element}({lanes})")
+        for name, letters in parameters.items()
+    ]
+    return Library(f"flash_{element}_{lanes}", frozenset({"flash", "flash_pack"}), tuple(exports))
 
 
 LIBRARIES = (
@@ -131,6 +152,7 @@ LIBRARIES = (
             Export("sweep", "i", "i"),
         ),
     ),
+    *(_flash(f"f{bits}", 8 * size // bits) for bits in (32, 64) for size in (16, 32, 64)),
 )
 """A library more, and programs that call its functions load it."""
 
@@ -140,7 +162,12 @@ EXPORTS = tuple(export for library in LIBRARIES for export in library.exports)
 def _wrapper(export: Export) -> str:
     names = [f"a{i}" for i in range(len(export.parameters))]
     signature = f"{_C[export.result or 'i']}({', '.join(_C[p] for p in export.parameters)})"
-    call = f"{export.name}({', '.join(names)})"
+    function = export.name
+    if export.witness:
+        function = export.name.rsplit("_", 2)[0]
+        names = [*names, export.witness]
+    call = f"{function}({', '.join(names)})"
+    names = names[: len(export.parameters)]
     body = f"    return {call}" if export.result else f"    {call}\n    return 0"
     return (
         f'@cfunc("{signature}", cache=True, error_model="numpy", boundscheck=False)\n'
