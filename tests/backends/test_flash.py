@@ -9,12 +9,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llvmlite import binding
+from numba import njit
 
 import attnc
 from attnc_backends.numba import vectors
+from attnc_backends.numba.runtime.flash_outer import flash_score_rows, flash_value_rows
+from attnc_backends.numba.runtime.vector import vec_f32
 from attnc_ir.storage import from_float64, to_float64
 from attnc_ir.types import DType
 from backend_cases import LAYOUTS, TOLERANCE, attend, close_numbers, compiled, laid_out, qkv, thorough_but
+
+NATIVE = vectors.native_bytes()
 
 # Element types of keys and values, attributes, what the mask allows, and bytes of a vector.
 KINDS = {
@@ -125,15 +130,25 @@ def test_agrees_with_doubles(case, sizes, layout, strange, seed):
     assert [x.tobytes() for x in got] == [x.tobytes() for x in again]
 
 
-@pytest.mark.parametrize("vector_bytes", [64, 32])
-def test_the_inner_loop_is_multiply_adds_in_registers(vector_bytes, monkeypatch):
+def products(lanes):
+    """Both inner loops, compiled for so many lanes of f32."""
+
+    @njit("void(int64, int64, int64, int64, int64, int64, int64, int64)", error_model="numpy")
+    def both(a, b, c, d, e, f, g, h):
+        flash_score_rows(a, b, c, d, e, f, g, h, vec_f32(lanes), 3)
+        flash_value_rows(a, b, c, d, e, f, g, h, vec_f32(lanes), 3)
+
+    return both
+
+
+@pytest.mark.parametrize("lanes", [16, 8])
+def test_the_inner_loop_is_multiply_adds_in_registers(lanes):
     """Both products: as many multiply-adds as sums, no call, nothing spilled."""
-    if vectors.native_bytes() < vector_bytes or not binding.get_host_cpu_features().get("fma"):
+    if 4 * lanes > NATIVE or not binding.get_host_cpu_features().get("fma"):
         pytest.skip("this machine has no multiply-add of that width")
-    monkeypatch.setattr(vectors, "native_bytes", lambda: vector_bytes)
-    program = attnc.compile(attend(qkv("f32", 2, width=64, value_width=64), "normalizer = softmax"))
-    sums, register = {64: (24, "zmm"), 32: (12, "ymm")}[vector_bytes]
-    blocks = re.split(r"^\.?\w+:", program.asm("g"), flags=re.MULTILINE)
+    both = products(lanes)
+    sums, register = {16: (24, "zmm"), 8: (12, "ymm")}[lanes]
+    blocks = re.split(r"^\.?\w+:", both.inspect_asm(both.signatures[0]), flags=re.MULTILINE)
     # From a label to the first jump behind it.
     loops = [re.split(r"\tj\w+\t", block)[0] for block in blocks if re.search(r"\tj\w+\t", block)]
     hot = [b for b in loops if len(re.findall(rf"\tvfmadd\w+ps\t.*%{register}", b)) == sums]

@@ -71,11 +71,10 @@ def g0_n0_rows(frame, t, first, last, scratch):
             store_i64(at_range + 16 * r + 8, hi)
             store_i64(at_seen + 8 * r, hi - lo)
             store_i64(at_rows + 8 * r, v_q + b * s0_q + h * s1_q + i * s2_q)
-        flash_pack(at_rows, rows, s3_q, 64, at_query, vec_f32(16))
         for r in range(rows, 48):
             store_i64(at_range + 16 * r, 0)
             store_i64(at_range + 16 * r + 8, 0)
-        flash_start(at_state, at_out, 64, vec_f32(16))
+        shared_flash_begin_f32_16(frame, at_state, at_out, 64, at_rows, rows, s3_q, 64, at_query)
         at, tile = low, 0
         flushed = 0
         while at < high:
@@ -84,44 +83,36 @@ def g0_n0_rows(frame, t, first, last, scratch):
             end = min(at + 128, stop)
             count = end - at
             if tile == 64:
-                flash_flush(at_wide, at_out, 64, at_state, 0.18033688011112042, flushed, vec_f32(16))
+                shared_flash_flush_f32_16(frame, at_wide, at_out, 64, at_state, 0.18033688011112042, flushed)
                 flushed, tile = 1, 0
             tile += 1
             keys = v_k + b * s0_k + hk * s1_k + at * s2_k
-            flash_scores(at_score, keys, s2_k, s3_k, count, at_query, 64, at_state + 192 * (FLASH_TOP if full else FLASH_SPARE), used, vec_f32(16))
+            shared_flash_scores_f32_16(frame, at_score, keys, s2_k, s3_k, count, at_query, 64, at_state + (0 if full else 768), used)
+            if not full:
+                shared_flash_range_mask_f32_16(frame, at_keep, at_range, at, count, at_state, used)
             values = v_v + b * s0_v + hk * s1_v + at * s2_v
-            if full:
-                flash_weights(at_score, count, at_state, 0.18033688011112042, used, vec_f32(16))
-                flash_values(at_out, at_state, at_score, values, s2_v, s3_v, 64, count, used, vec_f32(16))
-            else:
-                flash_range_mask(at_keep, at_range, at, count, at_state, used, vec_f32(16))
-                flash_masked_weights(at_score, at_keep, count, at_state, 0.18033688011112042, used, vec_f32(16))
-                if flash_finite(values, s2_v, s3_v, 64, count, vec_f32(16)):
-                    flash_values(at_out, at_state, at_score, values, s2_v, s3_v, 64, count, used, vec_f32(16))
-                else:
-                    flash_selected_values(at_out, at_state, at_score, values, s2_v, s3_v, 64, count, vec_f32(16))
+            shared_flash_join_f32_16(frame, at_score, 0 if full else at_keep, count, at_state, 0.18033688011112042, used, at_out, values, s2_v, s3_v, 64)
             at = end
         if flushed > 0:
-            flash_flush(at_wide, at_out, 64, at_state, 0.18033688011112042, flushed, vec_f32(16))
-            flash_restore(at_wide, at_out, 64, vec_f32(16))
+            shared_flash_flush_f32_16(frame, at_wide, at_out, 64, at_state, 0.18033688011112042, flushed)
+            shared_flash_restore_f32_16(frame, at_wide, at_out, 64)
         for r in range(rows):
             h = hk * group + (start + r) % group
             i = (start + r) // group
-            top = np.float64(load_f32(at_state + 192 * FLASH_TOP + 4 * r))
-            total = np.float64(load_f32(at_state + 192 * FLASH_TOTAL + 4 * r))
+            top = np.float64(load_f32(at_state + 0 + 4 * r))
+            total = np.float64(load_f32(at_state + 576 + 4 * r))
             if flushed > 0:
                 total = load_f64(at_wide + 384 * (64 + 1) + 8 * r)
             top *= 0.125
             top = top if total == total or top == math.inf else math.nan
             shrink = 1.0
-            store_f32(at_state + 192 * FLASH_SHRINK + 4 * r, np.float32(shrink / total))
+            store_f32(at_state + 384 + 4 * r, np.float32(shrink / total))
             store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32((top if math.isinf(top) else top + math.log(total))))
-        flash_divide(at_out, 64, at_state + 192 * FLASH_SHRINK, vec_f32(16))
         for r in range(rows):
             h = hk * group + (start + r) % group
             i = (start + r) // group
             store_i64(at_rows + 8 * r, v_o + b * s0_o + h * s1_o + i * s2_o)
-        flash_unpack(at_out, at_rows, rows, s3_o, 64, vec_f32(16))
+        shared_flash_end_f32_16(frame, at_out, 64, at_state + 384, at_rows, rows, s3_o)
         for r in range(rows):
             if load_i64(at_seen + 8 * r) <= 0:
                 h = hk * group + (start + r) % group

@@ -66,8 +66,6 @@ def _pieces_used(text: str) -> set[str]:
 
 _MARKS = {
     "tiles": ("tile_",),
-    "flash": ("flash_",),
-    "flash_pack": ("flash_pack(", "flash_unpack("),
     "exact": ("ACC_BYTES", "compare_dot2("),
     "bounded": ("_bounded(", "_ieee(", "settled(", "conversion_error("),
     "key_scan": ("key_scan_",),

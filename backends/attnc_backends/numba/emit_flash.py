@@ -12,7 +12,15 @@ from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_elementwise import literal
 from attnc_backends.numba.emit_softmax import modified_score, score_type
 from attnc_backends.numba.node import OK, Node
-from attnc_backends.numba.runtime.flash import FLASH_KEYS, FLASH_STATE, FLASH_TILES
+from attnc_backends.numba.runtime.flash import (
+    FLASH_KEYS,
+    FLASH_SHRINK,
+    FLASH_SPARE,
+    FLASH_STATE,
+    FLASH_TILES,
+    FLASH_TOP,
+    FLASH_TOTAL,
+)
 from attnc_backends.numba.runtime.flash_outer import FLASH_VECTORS
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.mask import Everything
@@ -58,8 +66,9 @@ def _lanes(node: Node) -> int:
     return vectors.native_bytes() // node.op.accumulator.itemsize
 
 
-def _witness(node: Node) -> str:
-    return f"vec_{node.op.accumulator}({_lanes(node)})"
+def _call(node: Node, part: str, *args: str) -> str:
+    """A call of the shared runtime's function for the node's vectors."""
+    return f"shared_flash_{part}_{node.op.accumulator}_{_lanes(node)}(frame, {', '.join(args)})"
 
 
 def _block_rows(node: Node) -> int:
@@ -183,16 +192,16 @@ def _start(node: Node, f: Function) -> None:
             with f.block(f"for c in range({s.d})"):
                 source = load(op.key_type.dtype, f"{query} + c * {step}")
                 f.line(store(acc, f"at_query + {a} * (c * {rows} + r)", source))
-    if op.key_type.dtype is acc:
-        f.line(f"flash_pack(at_rows, rows, {step}, {s.d}, at_query, {_witness(node)})")
-    if op.scale < 0 and not _is_rescored(node):
-        f.line(f"flash_pack_negated(at_query, {s.d}, {_witness(node)})")
     with f.block(f"for r in range(rows, {rows})"):
         f.line("store_i64(at_range + 16 * r, 0)\nstore_i64(at_range + 16 * r + 8, 0)")
     if _is_asked(node):
         with f.block(f"for r in range({rows})"):
             f.line("store_i64(at_seen + 8 * r, 0)")
-    f.line(f"flash_start(at_state, at_out, {s.dv}, {_witness(node)})")
+    packed = "rows" if op.key_type.dtype is acc else "0"
+    begin = ["at_state", "at_out", s.dv, "at_rows", packed, step, s.d, "at_query"]
+    f.line(_call(node, "begin", *begin))
+    if op.scale < 0 and not _is_rescored(node):
+        f.line(_call(node, "pack_negated", "at_query", s.d))
 
 
 def _sequence(node: Node, f: Function, which: str) -> tuple[str, str, str]:
@@ -213,8 +222,8 @@ def _sequence(node: Node, f: Function, which: str) -> tuple[str, str, str]:
 
 
 def _tile(node: Node, f: Function) -> None:
-    s, like, row = node.sizes(f), _witness(node), _block_rows(node) * node.op.accumulator.itemsize
-    factor = literal(_LOG2E if _is_rescored(node) else abs(node.op.scale) * _LOG2E)
+    s, row = node.sizes(f), _block_rows(node) * node.op.accumulator.itemsize
+    masked = _is_asked(node) or node.mask != Everything()
     if _is_asked(node):
         f.line(f"end = min(at + {FLASH_KEYS}, high)\nfull = False")
     else:
@@ -224,35 +233,27 @@ def _tile(node: Node, f: Function) -> None:
     f.line("count = end - at")
     if _is_flushed(node):
         with f.block(f"if tile == {FLASH_TILES}"):
-            f.line(f"flash_flush(at_wide, at_out, {s.dv}, at_state, {factor}, flushed, {like})")
+            f.line(_call(node, "flush", "at_wide", "at_out", s.dv, "at_state", _factor(node), "flushed"))
             f.line("flushed, tile = 1, 0")
         f.line("tile += 1")
     keys, step, element = _sequence(node, f, "key")
-    top = f"at_state + {row} * (FLASH_TOP if full else FLASH_SPARE)"
-    f.line(f"flash_scores(at_score, {keys}, {step}, {element}, count, at_query, {s.d}, {top}, used, {like})")
-    values, step, element = _sequence(node, f, "value")
-    arguments = f"at_out, at_state, at_score, {values}, {step}, {element}, {s.dv}, count, used, {like}"
+    # Of a tile with a mask the maximum is looked for later.
+    top = f"at_state + ({row * FLASH_TOP} if full else {row * FLASH_SPARE})"
+    f.line(_call(node, "scores", "at_score", keys, step, element, "count", "at_query", s.d, top, "used"))
     if _is_asked(node):
         _ask(node, f)
-        _masked(node, f, factor, arguments, f"{values}, {step}, {element}, {s.dv}, count, {like}")
-        return
-    if node.mask == Everything():
-        f.line(f"flash_weights(at_score, count, at_state, {factor}, used, {like})\nflash_values({arguments})")
-        return
-    with f.block("if full"):
-        f.line(f"flash_weights(at_score, count, at_state, {factor}, used, {like})")
-        f.line(f"flash_values({arguments})")
-    with f.block("else"):
-        f.line(f"flash_range_mask(at_keep, at_range, at, count, at_state, used, {like})")
-        _masked(node, f, factor, arguments, f"{values}, {step}, {element}, {s.dv}, count, {like}")
+    elif masked:
+        with f.block("if not full"):
+            f.line(_call(node, "range_mask", "at_keep", "at_range", "at", "count", "at_state", "used"))
+    values, step, element = _sequence(node, f, "value")
+    keep = "0 if full else at_keep" if masked else "0"
+    tile = ["at_score", keep, "count", "at_state", _factor(node), "used"]
+    f.line(_call(node, "join", *tile, "at_out", values, step, element, s.dv))
 
 
-def _masked(node: Node, f: Function, factor: str, arguments: str, values: str) -> None:
-    f.line(f"flash_masked_weights(at_score, at_keep, count, at_state, {factor}, used, {_witness(node)})")
-    with f.block(f"if flash_finite({values})"):
-        f.line(f"flash_values({arguments})")
-    with f.block("else"):
-        f.line(f"flash_selected_values({arguments.replace(', used', '')})")
+def _factor(node: Node) -> str:
+    """What turns differences of scores, as the tile holds them, into exponents of 2."""
+    return literal(_LOG2E if _is_rescored(node) else abs(node.op.scale) * _LOG2E)
 
 
 def _ask(node: Node, f: Function) -> None:
@@ -286,18 +287,17 @@ def _ask(node: Node, f: Function) -> None:
 
 def _finish(node: Node, f: Function) -> None:
     """Divide the rows and store them."""
-    op, s, rows, like = node.op, node.sizes(f), _block_rows(node), _witness(node)
+    op, s, rows = node.op, node.sizes(f), _block_rows(node)
     acc, a = op.accumulator, op.accumulator.itemsize
     row = rows * a
-    factor = _LOG2E if _is_rescored(node) else abs(op.scale) * _LOG2E
     if _is_flushed(node):
         with f.block("if flushed > 0"):
-            f.line(f"flash_flush(at_wide, at_out, {s.dv}, at_state, {literal(factor)}, flushed, {like})")
-            f.line(f"flash_restore(at_wide, at_out, {s.dv}, {like})")
+            f.line(_call(node, "flush", "at_wide", "at_out", s.dv, "at_state", _factor(node), "flushed"))
+            f.line(_call(node, "restore", "at_wide", "at_out", s.dv))
     with f.block("for r in range(rows)"):
         _coordinates(node, f)
-        f.line(f"top = {load_double(acc, f'at_state + {row} * FLASH_TOP + {a} * r')}")
-        f.line(f"total = {load_double(acc, f'at_state + {row} * FLASH_TOTAL + {a} * r')}")
+        f.line(f"top = {load_double(acc, f'at_state + {row * FLASH_TOP} + {a} * r')}")
+        f.line(f"total = {load_double(acc, f'at_state + {row * FLASH_TOTAL} + {a} * r')}")
         if _is_flushed(node):
             with f.block("if flushed > 0"):
                 f.line(f"total = load_f64(at_wide + {8 * rows} * ({s.dv} + 1) + 8 * r)")
@@ -314,18 +314,18 @@ def _finish(node: Node, f: Function) -> None:
                 f.line("shrink = math.exp(old - top) if old > -math.inf else 0.0")
             with f.block("if top > -math.inf or top != top"):
                 f.line("total = total * shrink + math.exp(sink - top)")
-        f.line(store(acc, f"at_state + {row} * FLASH_SHRINK + {a} * r", "shrink / total"))
+        f.line(store(acc, f"at_state + {row * FLASH_SHRINK} + {a} * r", "shrink / total"))
         if op.lse is not None:
             lse = "top if math.isinf(top) else top + math.log(total)"
             f.line(store(acc, node.lse_place(f), f"({lse})"))
-    f.line(f"flash_divide(at_out, {s.dv}, at_state + {row} * FLASH_SHRINK, {like})")
     out, step = node.output_row(f)
     direct = op.value_type.dtype is acc
     if direct:
         with f.block("for r in range(rows)"):
             _coordinates(node, f)
             f.line(f"store_i64(at_rows + 8 * r, {out})")
-        f.line(f"flash_unpack(at_out, at_rows, rows, {step}, {s.dv}, {like})")
+    unpacked = "rows" if direct else "0"
+    f.line(_call(node, "end", "at_out", s.dv, f"at_state + {row * FLASH_SHRINK}", "at_rows", unpacked, step))
     with f.block("for r in range(rows)"):
         with f.block("if load_i64(at_seen + 8 * r) <= 0"):
             _coordinates(node, f)

@@ -44,6 +44,8 @@ class Export:
     name: str
     parameters: str
     result: str = ""
+    witness: str = ""
+    """The last argument, where the function is compiled for one sort of vectors; its name then ends in that."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,25 @@ class Library:
     name: str
     pieces: frozenset[str]
     exports: tuple[Export, ...]
+
+
+def _flash(element: str, lanes: int) -> Library:
+    """The phases of dense attention over vectors of one sort."""
+    parameters = {
+        "begin": "iiiiiiii",
+        "pack_negated": "ii",
+        "scores": "iiiiiiiii",
+        "range_mask": "iiiiii",
+        "join": "iiiidiiiiii",
+        "flush": "iiiidi",
+        "restore": "iii",
+        "end": "iiiiii",
+    }
+    exports = [
+        Export(f"flash_{name}_{element}_{lanes}", letters, witness=f"vec_{element}({lanes})")
+        for name, letters in parameters.items()
+    ]
+    return Library(f"flash_{element}_{lanes}", frozenset({"flash", "flash_pack"}), tuple(exports))
 
 
 LIBRARIES = (
@@ -155,6 +176,7 @@ LIBRARIES = (
             Export("hierarchy_mean", "iiiiiiii"),
         ),
     ),
+    *(_flash(f"f{bits}", 8 * size // bits) for bits in (32, 64) for size in (16, 32, 64)),
 )
 """A library more, and programs that call its functions load it."""
 
@@ -165,11 +187,15 @@ def _wrapper(export: Export) -> str:
     names = [f"a{i}" for i in range(len(export.parameters))]
     signature = f"{_C[export.result or 'i']}({', '.join(_C[p] for p in export.parameters)})"
     entry = f'cfunc("{signature}", cache=True, error_model="numpy", boundscheck=False)'
-    if export.result:
+    if export.result and not export.witness:
         # Not a function that calls it: what a function calls is optimized once more with every caller.
         return f"export_{export.name} = {entry}({export.name}.py_func)"
-    call = f"{export.name}({', '.join(names)})"
-    return f"@{entry}\ndef export_{export.name}({', '.join(names)}):\n    {call}\n    return 0"
+    function, passed = export.name, names
+    if export.witness:
+        function, passed = export.name.rsplit("_", 2)[0], [*names, export.witness]
+    call = f"{function}({', '.join(passed)})"
+    body = f"    return {call}" if export.result else f"    {call}\n    return 0"
+    return f"@{entry}\ndef export_{export.name}({', '.join(names)}):\n{body}"
 
 
 def library_source(library: Library) -> str:

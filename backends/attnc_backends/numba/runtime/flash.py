@@ -340,6 +340,33 @@ def flash_selected_values(
 
 
 @njit(nogil=True, error_model="numpy")
+def flash_join(
+    tile: int,
+    keep: int,
+    count: int,
+    state: int,
+    factor: float,
+    used: int,
+    out: int,
+    values: int,
+    step: int,
+    element: int,
+    width: int,
+    like: object,
+) -> None:
+    """What a tile of scores adds to the output. `keep` is 0, or the address of its mask."""
+    if keep == 0:
+        flash_weights(tile, count, state, factor, used, like)
+        flash_values(out, state, tile, values, step, element, width, count, used, like)
+        return
+    flash_masked_weights(tile, keep, count, state, factor, used, like)
+    if flash_finite(values, step, element, width, count, like):
+        flash_values(out, state, tile, values, step, element, width, count, used, like)
+    else:
+        flash_selected_values(out, state, tile, values, step, element, width, count, like)
+
+
+@njit(nogil=True, error_model="numpy")
 def flash_flush(
     wide: int, out: int, width: int, state: int, factor: float, flushed: int, like: object
 ) -> None:

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from attnc_backends.numba.runtime.flash import flash_divide, flash_start
 from attnc_backends.numba.runtime.flash_outer import FLASH_VECTORS
 from attnc_backends.numba.runtime.memory import load_f32, load_f64, load_i64, small_code, store_f32, store_f64
 from attnc_backends.numba.runtime.vector import (
@@ -154,3 +155,27 @@ def flash_pack_negated(block: int, width: int, like: object) -> None:
     size = vec_lanes(like) * vec_element_bytes(like)
     for at in range(block, block + FLASH_VECTORS * size * width, size):
         vec_store(at, vec_mul(vec_load(at, like), vec_fill(-1.0, like)))
+
+
+@njit(nogil=True, error_model="numpy")
+def flash_begin(
+    state: int,
+    out: int,
+    value_width: int,
+    rows: int,
+    count: int,
+    element: int,
+    width: int,
+    block: int,
+    like: object,
+) -> None:
+    """No key met yet, and `count` query rows packed."""
+    flash_start(state, out, value_width, like)
+    flash_pack(rows, count, element, width, block, like)
+
+
+@njit(nogil=True, error_model="numpy")
+def flash_end(out: int, width: int, factors: int, rows: int, count: int, element: int, like: object) -> None:
+    """Multiply each row's output with its factor, and unpack `count` rows."""
+    flash_divide(out, width, factors, like)
+    flash_unpack(out, rows, count, element, width, like)
