@@ -67,7 +67,11 @@ def test_a_second_process_compiles_nothing(tmp_path):
     """Given nothing but what the first one left behind for this spec, copied to another place."""
     program = compiled(LENGTHS)
     program.lookup(np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 1)))
-    for name in (program.path.stem, *(modules.module_name(library_source(x)) for x in LIBRARIES)):
+    for name in (
+        program.path.stem,
+        "library_*",
+        *(modules.module_name(library_source(x)) for x in LIBRARIES),
+    ):
         for file in program.path.parent.rglob(f"{name}.*"):
             copy = tmp_path / file.relative_to(program.path.parent)
             copy.parent.mkdir(exist_ok=True)
