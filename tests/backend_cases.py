@@ -7,6 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 import attnc
+from attnc_backends.numba import executable
 from attnc_ir.storage import NUMPY, from_float64, to_float64
 from attnc_ir.types import DType, Symbol
 
@@ -276,3 +277,45 @@ def check_attention(program, arrays, graph="g"):
             got[1], expected[1], op.accumulator, TOLERANCE[op.key_type.dtype], np.maximum(scores, 1.0)
         )
     return got
+
+
+def check_reference(program, arrays):
+    """Compiled `@g` and the reference interpreter give the same numbers, or errors of one class."""
+    got = outcome(lambda: program("g", **arrays))
+    expected = outcome(lambda: attnc.reference(program.source_module, "g", **arrays))
+    if isinstance(expected, attnc.AttncError):
+        assert type(got) is type(expected)
+        return
+    assert not isinstance(got, attnc.AttncError), got
+    for one, other, value in zip(got, expected, program.source_module["g"].outputs, strict=True):
+        same_numbers(one, other, value.type.dtype)
+
+
+def check_pairs(results):
+    """Each second result is the same as the one before it, computed another way."""
+    for one, other in zip(results[::2], results[1::2], strict=True):
+        same_numbers(other, one)
+
+
+def check_layout(program, arrays, layout):
+    """`@g`, with results in pairs, does not ask how its inputs lie in memory."""
+    moved = {name: laid_out(array, layout) for name, array in arrays.items()}
+    plain = {name: np.ascontiguousarray(array) for name, array in moved.items()}
+    for got, expected in zip(program("g", **moved), program("g", **plain), strict=True):
+        same_numbers(got, expected)
+    check_pairs(program("g", **moved))
+
+
+def check_threads(program, arrays, monkeypatch):
+    """One thread and five give the same bits."""
+    monkeypatch.setattr(executable, "PARALLEL_WORK", 0)
+    alone, together = program.run("g", arrays, threads=1), program.run("g", arrays, threads=5)
+    assert [x.tobytes() for x in alone] == [x.tobytes() for x in together]
+
+
+def spoiled(array, rng):
+    """A copy with NaN or infinities in two places."""
+    found = array.copy()
+    for _ in range(2):
+        found.reshape(-1)[rng.integers(0, found.size)] = rng.choice([np.nan, np.inf, -np.inf])
+    return found

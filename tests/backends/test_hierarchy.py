@@ -5,11 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import attnc
-from attnc_backends.numba import executable
 from attnc_ir.storage import from_float64
 from attnc_ir.types import DType
-from backend_cases import LAYOUTS, compiled, laid_out, outcome, same_numbers, seeds
+from backend_cases import (
+    LAYOUTS,
+    check_layout,
+    check_pairs,
+    check_reference,
+    check_threads,
+    compiled,
+    seeds,
+    spoiled,
+)
 from exact_families import FAMILIES, queries_for
 from exact_modes import stored
 
@@ -57,23 +64,6 @@ def arrays_of(name, family, seed, sizes):
     return program, found
 
 
-def check_pairs(results):
-    for one, other in zip(results[::2], results[1::2], strict=True):
-        same_numbers(other, one)
-
-
-def check_reference(program, arrays):
-    got = outcome(lambda: program("g", **arrays))
-    expected = outcome(lambda: attnc.reference(program.source_module, "g", **arrays))
-    if isinstance(expected, attnc.AttncError):
-        assert type(got) is type(expected)
-        return
-    assert not isinstance(got, attnc.AttncError), got
-    got, expected = (x if isinstance(x, tuple) else (x,) for x in (got, expected))
-    for one, other, value in zip(got, expected, program.source_module["g"].outputs, strict=True):
-        same_numbers(one, other, value.type.dtype)
-
-
 SIZES = st.fixed_dictionaries(
     {
         "B": st.sampled_from([1, 2]),
@@ -99,27 +89,17 @@ def test_it_agrees_with_dense_on_long_sequences(family):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inputs_of_any_layout(layout):
     program, arrays = arrays_of("full", "grid", 11, {"B": 2, "G": 2, "H": 2, "N": 9, "M": 40})
-    moved = {name: laid_out(array, layout) for name, array in arrays.items()}
-    plain = {name: np.ascontiguousarray(array) for name, array in moved.items()}
-    for got, expected in zip(program("g", **moved), program("g", **plain), strict=True):
-        same_numbers(got, expected)
-    check_pairs(program("g", **moved))
+    check_layout(program, arrays, layout)
 
 
 def test_threads_do_not_change_a_bit(monkeypatch):
-    monkeypatch.setattr(executable, "PARALLEL_WORK", 0)
     program, arrays = arrays_of("full", "grid", 5, {"B": 2, "G": 3, "H": 6, "N": 9, "M": 50})
-    alone, together = program.run("g", arrays, threads=1), program.run("g", arrays, threads=5)
-    assert [x.tobytes() for x in alone] == [x.tobytes() for x in together]
+    check_threads(program, arrays, monkeypatch)
 
 
 @settings(max_examples=30)
 @given(seed=seeds, where=st.sampled_from(["q", "k", "v"]), name=st.sampled_from(sorted(SPECS)))
 def test_rows_with_numbers_that_are_not_finite(seed, where, name):
     program, arrays = arrays_of(name, "grid", seed, {"B": 2, "G": 1, "H": 2, "N": 5, "M": 6})
-    rng = np.random.default_rng(seed)
-    spoiled = arrays[where].copy()
-    for _ in range(2):
-        spoiled.reshape(-1)[rng.integers(0, spoiled.size)] = rng.choice([np.nan, np.inf, -np.inf])
-    arrays[where] = spoiled
+    arrays[where] = spoiled(arrays[where], np.random.default_rng(seed))
     check_reference(program, arrays)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import attnc
 from attnc_backends.numba import executable
 from attnc_ir.reference import exact_winners
-from backend_cases import compiled, laid_out, same_numbers, seeds
+from backend_cases import check_layout, check_pairs, check_reference, compiled, seeds, spoiled
 from hull_keys import COUNTEREXAMPLES, FAMILIES, families, keys_of, queries_of
 
 TIES = ["first", "last", "mean"]
@@ -65,21 +65,6 @@ def arrays_of(name, family, seed, sizes):
     return program, found
 
 
-def check_pairs(results):
-    for dense, hull in zip(results[::2], results[1::2], strict=True):
-        same_numbers(hull, dense)
-
-
-def check_reference(program, arrays):
-    graph = program.source_module["g"]
-    results, expected = (
-        x if isinstance(x, tuple) else (x,)
-        for x in (program("g", **arrays), attnc.reference(program.source_module, "g", **arrays))
-    )
-    for got, wanted, value in zip(results, expected, graph.outputs, strict=True):
-        same_numbers(got, wanted, value.type.dtype)
-
-
 SIZES = st.fixed_dictionaries(
     {
         "B": st.sampled_from([1, 2]),
@@ -121,11 +106,7 @@ def test_the_outputs_are_the_values_of_the_exact_winners():
 @pytest.mark.parametrize("layout", ["transposed", "strided", "reversed", "broadcast"])
 def test_keys_and_values_of_any_layout(layout):
     program, arrays = arrays_of("full", "grid", 11, {"B": 2, "G": 2, "H": 2, "N": 9, "M": 40})
-    moved = {name: laid_out(array, layout) for name, array in arrays.items()}
-    plain = {name: np.ascontiguousarray(array) for name, array in moved.items()}
-    for got, expected in zip(program("g", **moved), program("g", **plain), strict=True):
-        same_numbers(got, expected)
-    check_pairs(program("g", **moved))
+    check_layout(program, arrays, layout)
 
 
 @pytest.mark.parametrize("threads", [2, 5])
@@ -148,11 +129,7 @@ def test_threads_do_not_change_a_bit(threads, monkeypatch):
 )
 def test_rows_with_numbers_that_are_not_finite(seed, where, name):
     program, arrays = arrays_of(name, "grid", seed, {"B": 1, "G": 1, "H": 2, "N": 5, "M": 6})
-    rng = np.random.default_rng(seed)
-    spoiled = arrays[where].copy()
-    for _ in range(2):
-        spoiled.reshape(-1)[rng.integers(0, spoiled.size)] = rng.choice([np.nan, np.inf, -np.inf])
-    arrays[where] = spoiled
+    arrays[where] = spoiled(arrays[where], np.random.default_rng(seed))
     check_reference(program, arrays)
 
 

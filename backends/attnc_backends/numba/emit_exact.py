@@ -22,14 +22,7 @@ def emit_exact_rows(node: Node) -> list[str]:
         rows = [*emit_held(node, "beats"), _topk_rows(node)]
     else:
         rows = [_hardmax_rows(node)]
-    return [*emit_scores(node), *rows, _blocks(node), _scratch(node)]
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="how many query rows there are")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hq} * {s.nq}")
-    return f.text()
+    return [*emit_scores(node), *rows, node.row_blocks(), _scratch(node)]
 
 
 def _scratch(node: Node) -> str:

@@ -27,14 +27,7 @@ def emit_fallback_rows(node: Node, *, with_compare: bool = False) -> list[str]:
     if not ordinary or dense.has_residual:
         return emit_exact_rows(dense)
     compare = [_compare(dense)] if with_compare else []
-    return [_rows(dense), _blocks(dense), _scratch(dense), *compare]
-
-
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc="how many query rows there are")
-    s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hq} * {s.nq}")
-    return f.text()
+    return [_rows(dense), dense.row_blocks(), _scratch(dense), *compare]
 
 
 def _scratch(node: Node) -> str:

@@ -87,6 +87,13 @@ class Node:
         f.line(f"return {s.b} * {s.hk if self.cache is None else s.hq}")
         return f.text()
 
+    def row_blocks(self) -> str:
+        """`blocks()` of a strategy whose unit of work is a query row."""
+        f = self.function("blocks", doc="how many query rows there are")
+        s = self.sizes(f)
+        f.line(f"return {s.b} * {s.hq} * {s.nq}")
+        return f.text()
+
     # --- sizes and addresses ---
 
     @property
