@@ -142,7 +142,7 @@ def sweep(chosen, seed, cases, report=None):
         turn += 1
         count = (life if mode.step else batch)(mode, rng)
         done += count
-        by_mode[mode] += count
+        by_mode[str(mode)] += count  # not the mode, which holds a program
         for strategy in mode.strategies:
             by_strategy[f"{strategy.keyword}, {'steps' if mode.step else 'batch'}"] += count
         if report is not None and turn % 200 == 0:

@@ -28,6 +28,7 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_ORDER_LINE,
     HULL_ORDER_RUN,
     HULL_ORDER_STRICT,
+    HULL_REPEAT,
     HULL_REPEAT_READY,
     HULL_TURN,
     HULL_WITH_MEAN,
@@ -223,6 +224,9 @@ def hull_init(h: int, capacity: int, dv: int, flags: int) -> int:
     store_i64(h + HULL_ORDER_RUN, -1)
     store_f64(h + HULL_TURN, 0.0)
     store_i64(h + HULL_REPEAT_READY, 0)
+    # A half that is not kept never has a group to note.
+    for kind in range(HULL_LINK_KINDS):
+        store_i64(h + HULL_REPEAT + 8 * kind, -1)
     store_i64(h + HULL_NEAR, 1)
     store_i64(h + HULL_HALF_FROM, 1 if (flags & HULL_NO_UPPER) != 0 else 0)
     store_i64(h + HULL_HALF_UPTO, 1 if (flags & HULL_NO_LOWER) != 0 else 2)
