@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnc_backends.numba.runtime import hardmax_row as row
+from attnc_backends.numba.runtime.bounded import mul_bounded
 from attnc_backends.numba.runtime.exact import ACC_BYTES
 from exact_oracle import exact_sum
 
@@ -91,3 +92,21 @@ def test_doubles_that_tie_are_told_apart(scale):
     words, _ = described(keys, query, np.zeros((2, 1)), scale, 0, 2, "first")
     assert row.hardmax_row(words.ctypes.data) == (1 if scale > 0 else 0)
     assert row.hardmax_compare(words.ctypes.data, 1, 0) == scale
+
+
+def test_an_error_that_underflows_under_the_scale_is_still_one():
+    """A product below the smallest double, times a scale below 1, is not zero."""
+    keys = np.array([(1e300, 5e-324), (0.0, 0.0), (-0.0, 0.0)])
+    query = np.array([0.0, -0.0147758811])
+    words, mean = described(keys, query, np.array([[6.0], [2.0], [3.0]]), 0.1, 0, 3, "mean")
+    assert row.hardmax_row(words.ctypes.data) == 1
+    assert words.view(np.float64)[mean].tolist() == [2.5]
+    assert row.hardmax_compare(words.ctypes.data, 0, 1) == -1
+
+
+@pytest.mark.parametrize(("factor", "known"), [(0.1, False), (0.0, True)])
+def test_products_of_what_is_not_exact(factor, known):
+    tiny, error = mul_bounded(0.5, 0.0, 5e-324, 0.0)
+    assert (tiny, error != 0.0) == (0.0, True)
+    product, error = mul_bounded(tiny, error, factor, 0.0)
+    assert (product, error == 0.0) == (0.0, known)

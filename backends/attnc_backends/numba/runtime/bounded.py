@@ -60,7 +60,10 @@ def mul_bounded(x: float, ex: float, y: float, ey: float) -> tuple[float, float]
         e = abs(two_prod(x, y)[1])
     else:
         e = BOUNDED_TINY + abs(p) * 2.0**-52  # near underflow the error-free transform is not free of error
-    return _bounded(p, e + abs(x) * ey + abs(y) * ex + ex * ey, False)
+    e += abs(x) * ey + abs(y) * ex + ex * ey
+    if (ex != 0.0 and (y != 0.0 or ey != 0.0)) or (ey != 0.0 and x != 0.0):
+        e += BOUNDED_TINY  # the factors' errors do not vanish with a product that underflows
+    return _bounded(p, e, False)
 
 
 @njit(nogil=True, error_model="numpy")
