@@ -151,6 +151,13 @@ SPECS = {  # around one attention each; together they use every part of the sema
 layouts = st.sampled_from(LAYOUTS)
 styles = st.sampled_from(STYLES)
 seeds = st.integers(0, 2**32 - 1)
+small_sizes = st.fixed_dictionaries(
+    {
+        "B": st.sampled_from([1, 2]),
+        "N": st.sampled_from([0, 1, 3, 11]),
+        "M": st.sampled_from([0, 1, 2, 3, 5, 12, 20]),
+    }
+)
 
 
 def laid_out(array, how):

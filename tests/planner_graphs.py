@@ -3,8 +3,10 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from attnc.facts import analyze
 from attnc.manager import PassManager
 from attnc_ir.errors import AttncError
+from attnc_ir.ops import AttentionOp
 from attnc_ir.reference import run
 from attnc_ir.text import format_module, parse
 
@@ -23,6 +25,20 @@ def changed(pipeline, text):
     """The first graph after a pipeline, and the statistics."""
     module, counts = apply(pipeline, text)
     return module.graphs[0], counts
+
+
+def node_of(text):
+    """The only attention of graph `@g`, and what is known of the graph."""
+    graph = parse(text)["g"]
+    (node,) = (op for op in graph.ops if isinstance(op, AttentionOp))
+    return node, analyze(graph)
+
+
+def chosen(text, **sizes):
+    """The strategy chosen for the only attention, on no machine in particular, for expected sizes."""
+    pipeline = f"select-strategy{{{','.join(['machine=builtin', *(f'{k}={n}' for k, n in sizes.items())])}}}"
+    (node,) = PassManager.of(pipeline, verify_each=True).run(parse(text)).plan.nodes
+    return node.chosen.strategy
 
 
 def outcome(graph, arrays):

@@ -2,12 +2,9 @@
 
 import pytest
 
-from attnc.facts import analyze
 from attnc.machine import FLAT
-from attnc.manager import PassManager
 from attnc.strategies import HierarchyJudge, Sizes
-from attnc_ir.ops import AttentionOp
-from attnc_ir.text import parse
+from planner_graphs import chosen, node_of
 
 
 def batch(attributes="normalizer = hardmax(last)", width=3, dtype="f64", results=""):
@@ -24,17 +21,6 @@ STEP = """graph @g(%q: f64[3], %k: f64[3], %v: f64[4]) {
   %o = attend.step %q, %d {normalizer = hardmax(first)}
   return %o
 }"""
-
-
-def node_of(text):
-    graph = parse(text)["g"]
-    (node,) = (op for op in graph.ops if isinstance(op, AttentionOp))
-    return node, analyze(graph)
-
-
-def chosen(text, **sizes):
-    pipeline = f"select-strategy{{machine=builtin,{','.join(f'{k}={n}' for k, n in sizes.items())}}}"
-    return PassManager.of(pipeline).run(parse(text)).plan.nodes[0].chosen.strategy
 
 
 @pytest.mark.parametrize(

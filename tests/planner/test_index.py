@@ -17,12 +17,6 @@ from attnc_ir.reference import run
 from attnc_ir.text import parse
 from attnc_ir.types import MAX_DIM
 
-
-@pytest.fixture(autouse=True)
-def _no_profile_of_this_host(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATTNC_DATA_DIR", str(tmp_path))
-
-
 INPUTS = "%i: i32[M x 1], %j: i32[M x 1], %f: f64[M x 1], %q: f64[N x 2], %k: f64[M x 2], %v: f64[M x 1]"
 
 

@@ -2,18 +2,12 @@
 
 import pytest
 
-from attnc.facts import analyze
 from attnc.machine import BUILTIN, FLAT
 from attnc.manager import PassManager
 from attnc.strategies import DenseJudge, ExtremumJudge, Sizes, UniformJudge, judge_of, judges
 from attnc_ir.errors import PlanError
-from attnc_ir.ops import AttentionOp
 from attnc_ir.text import parse
-
-
-@pytest.fixture(autouse=True)
-def _no_profile_of_this_host(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATTNC_DATA_DIR", str(tmp_path))
+from planner_graphs import node_of
 
 
 def stateless(body="", *, q="%x", k="%y", width=2, attributes="normalizer = hardmax(mean)", results=""):
@@ -39,12 +33,6 @@ def step(key="%y", query="%x", *, attributes="normalizer = hardmax(mean)", more=
       %o = attend.step {query}, {cache} {{{attributes}}}
       return %o
     }}"""
-
-
-def node_of(text):
-    graph = parse(text)["g"]
-    (node,) = (op for op in graph.ops if isinstance(op, AttentionOp))
-    return node, analyze(graph)
 
 
 def reasons(judge, text):

@@ -18,11 +18,6 @@ from attnc_ir.ops import AttentionOp
 from attnc_ir.text import parse
 
 
-@pytest.fixture(autouse=True)
-def _no_profile_of_this_host(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATTNC_DATA_DIR", str(tmp_path))
-
-
 def stateless(attributes="normalizer = hardmax(last)", *, rows="N", keys="M", width=2, dtype="f64", lse=""):
     return f"""graph @g(%q: {dtype}[{rows} x {width}], %k: {dtype}[{keys} x {width}], %v: {dtype}[{keys} x 4]) {{
       %o{lse} = attend %q, %k, %v {{{attributes}}}

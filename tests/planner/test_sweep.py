@@ -2,17 +2,9 @@
 
 import pytest
 
-from attnc.facts import analyze
 from attnc.machine import BUILTIN, FLAT
-from attnc.manager import PassManager
 from attnc.strategies import HullJudge, Sizes, SweepJudge
-from attnc_ir.ops import AttentionOp
-from attnc_ir.text import parse
-
-
-@pytest.fixture(autouse=True)
-def _no_profile_of_this_host(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATTNC_DATA_DIR", str(tmp_path))
+from planner_graphs import chosen, node_of
 
 
 def batch(attributes="normalizer = hardmax(last)", width=2, results=""):
@@ -28,18 +20,6 @@ STEP = """graph @g(%q: f64[2], %k: f64[2], %v: f64[4]) {
   %o = attend.step %q, %d {normalizer = hardmax(last)}
   return %o
 }"""
-
-
-def node_of(text):
-    graph = parse(text)["g"]
-    (node,) = (op for op in graph.ops if isinstance(op, AttentionOp))
-    return node, analyze(graph)
-
-
-def chosen(text, **sizes):
-    pipeline = "select-strategy{machine=builtin" + "".join(f",{n}={s}" for n, s in sizes.items()) + "}"
-    (node,) = PassManager.of(pipeline, verify_each=True).run(parse(text)).plan.nodes
-    return node.chosen.strategy
 
 
 @pytest.mark.parametrize(

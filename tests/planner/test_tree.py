@@ -4,11 +4,11 @@ import pytest
 
 from attnc.facts import analyze
 from attnc.machine import BUILTIN
-from attnc.manager import PassManager
 from attnc.strategies import Sizes, TreeJudge, judge_of
 from attnc.strategies.tree import keys_looked_at
 from attnc_ir.ops import AttentionOp
 from attnc_ir.text import parse
+from planner_graphs import chosen, node_of
 
 
 def batch(width=3, dtype="f64", attributes="normalizer = hardmax(last)", results=""):
@@ -28,14 +28,7 @@ def step(width=3):
 
 
 def reasons(text):
-    graph = parse(text)["g"]
-    (node,) = (op for op in graph.ops if isinstance(op, AttentionOp))
-    return TreeJudge().why_not(node, analyze(graph))
-
-
-def chosen(text, **sizes):
-    pipeline = f"select-strategy{{machine=builtin,{','.join(f'{k}={n}' for k, n in sizes.items())}}}"
-    return PassManager.of(pipeline).run(parse(text)).plan.nodes[0].chosen.strategy
+    return TreeJudge().why_not(*node_of(text))
 
 
 @pytest.mark.parametrize(
