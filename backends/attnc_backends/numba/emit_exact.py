@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from attnc_backends.numba.access import copy_element, load_double, store
 from attnc_backends.numba.emit_held import emit_held
+from attnc_backends.numba.emit_row import skip_empty
 from attnc_backends.numba.emit_scores import emit_scores
 from attnc_backends.numba.node import OK, UNSETTLED, Node
 from attnc_backends.numba.source import Function
@@ -87,10 +88,7 @@ def _row_ends(node: Node, f: Function) -> None:
     s = node.sizes(f)
     out, step = node.output_row(f)
     dtype = node.op.value_type.dtype
-    with f.block("if count == 0"):
-        node.empty_lines(f)
-        if node.op.empty.keyword != "error":
-            f.line("continue")
+    skip_empty(node, f, "count == 0")
     with f.block("if bad"):
         with f.block(f"for c in range({s.dv})"):
             f.line(store(dtype, f"{out} + c * {step}", "math.nan"))

@@ -6,9 +6,10 @@ programs, and a node only describes its row to it. Other nodes get the scan of t
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, store
+from attnc_backends.numba.access import DTYPE_CODES, store
 from attnc_backends.numba.emit_elementwise import literal
 from attnc_backends.numba.emit_exact import emit_exact_rows
+from attnc_backends.numba.emit_row import skip_empty, write_found
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime import hardmax_row as layout
 from attnc_backends.numba.runtime.exact import ACC_BYTES
@@ -51,11 +52,8 @@ def _rows(node: Node) -> str:
         f.line(f"h = (unit // {s.nq}) % {s.hq}\nb = unit // ({s.nq} * {s.hq})\nhk = h // {node.group(f)}")
         f.line(f"i = unit % {s.nq}" if node.cache is None else f"i = {s.nk} - 1")
         node.range_lines(f)
-        with f.block("if hi == lo"):
-            node.empty_lines(f)
-            if op.empty.keyword != "error":
-                f.line("continue")
-        _describe(node, f, "scratch")
+        skip_empty(node, f)
+        _describe(node, f, "scratch", low="lo", high="hi")
         f.line("best = shared_hardmax_row(frame, scratch)")
         with f.block("if best < 0"):
             with f.block(f"for c in range({s.dv})"):
@@ -63,14 +61,7 @@ def _rows(node: Node) -> str:
             node.write_no_position(f)
             f.line("continue")
         node.write_position(f, "best")
-        with f.block(f"for c in range({s.dv})"):
-            target = f"{out} + c * {out_step}"
-            if tie is Tie.MEAN:
-                f.line(store(dtype, target, "load_f64(mean + 8 * c)"))
-            else:
-                f.line(
-                    copy_element(dtype.itemsize, target, f"{values} + best * {value_step} + c * {element}")
-                )
+        write_found(node, f, (out, out_step), f"{values} + best * {value_step}", element, mean="mean")
     f.line(f"return {OK}")
     return f.text()
 
@@ -79,14 +70,14 @@ def _compare(node: Node) -> str:
     f = node.function(
         "compare", "b", "h", "i", "j1", "j2", "acc", doc="sign of score j1 less score j2, both real"
     )
-    f.line(f"hk = h // {node.group(f)}\nlo, hi = 0, 0")
-    _describe(node, f, "acc")
+    f.line(f"hk = h // {node.group(f)}")
+    _describe(node, f, "acc", low="0", high="0")  # two keys are compared, wherever they stand
     f.line("return shared_hardmax_compare(frame, acc, j1, j2)")
     return f.text()
 
 
-def _describe(node: Node, f: Function, at: str) -> None:
-    """Statements that fill in what the library reads, for row `b, h, i` and the keys from `lo` to `hi`."""
+def _describe(node: Node, f: Function, at: str, *, low: str, high: str) -> None:
+    """Statements that fill in what the library reads, for row `b, h, i` and the keys from `low` to `high`."""
     op, s = node.op, node.sizes(f)
     query, query_element = node.query_row(f)
     keys, key_step, key_element = node.keys_at(f)
@@ -99,8 +90,8 @@ def _describe(node: Node, f: Function, at: str) -> None:
         layout.ROW_QUERY_ELEMENT: query_element,
         layout.ROW_QUERY_DTYPE: str(DTYPE_CODES[op.key_type.dtype]),
         layout.ROW_WIDTH: s.d,
-        layout.ROW_LOW: "lo",
-        layout.ROW_HIGH: "hi",
+        layout.ROW_LOW: low,
+        layout.ROW_HIGH: high,
         layout.ROW_TIE: str(_TIES[tie_of(op)]),
     }
     if tie_of(op) is Tie.MEAN:

@@ -7,8 +7,16 @@ hierarchy node carries along.
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
+from attnc_backends.numba.emit_row import (
+    answer_or_scan,
+    batch_row,
+    group_of,
+    read_query,
+    skip_empty,
+    write_found,
+)
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.hierarchy import HIERARCHY_FIRST, HIERARCHY_LAST, HIERARCHY_MEAN
 from attnc_backends.numba.source import Function
@@ -51,16 +59,10 @@ def _answer(node: Node) -> str:
     )
     s, tie = node.sizes(f), tie_of(node.op)
     dtype = node.op.value_type.dtype
-    source, step = node.query_row(f)
     values, value_step, element = node.values_at(f)
     out, out_step = node.output_row(f)
-    flip = "-" if node.op.scale < 0 else ""
     _places(node, f)
-    f.line(f"source = {source}")
-    with f.block(f"for c in range({s.d})"):
-        f.line(
-            f"store_f64(query + 8 * c, {flip}{load_double(node.op.key_type.dtype, f'source + c * {step}')})"
-        )
+    read_query(node, f)
     f.line(f"best = shared_hierarchy_best(frame, region, query, {_TIES[tie]})")
     with f.block("if best < 0"):
         f.line("return -1")
@@ -70,12 +72,7 @@ def _answer(node: Node) -> str:
         f.line(
             f"shared_hierarchy_mean(frame, region, sums, values, {value_step}, {element}, {DTYPE_CODES[dtype]}, {s.dv}, row)"
         )
-    with f.block(f"for c in range({s.dv})"):
-        if tie is Tie.MEAN:
-            f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))
-        else:
-            found = f"values + best * {value_step} + c * {element}"
-            f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", found))
+    write_found(node, f, ("out", out_step), f"values + best * {value_step}", element, mean="row")
     f.line("return 0")
     return f.text()
 
@@ -105,18 +102,9 @@ def _rows(node: Node) -> str:
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
-                with f.block("if hi == lo"):
-                    node.empty_lines(f)
-                    if node.op.empty.keyword != "error":
-                        f.line("continue")
-                f.line("answered = -1")
-                with f.block("if made != 0"):
-                    f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'scratch')}")
-                with f.block("if answered != 0"):
-                    f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-                    f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-                    with f.block("if status != 0"):
-                        f.line("return status")
+            with f.block(f"for h in {group_of(node, f)}"):
+                skip_empty(node, f)
+                answer = node.call("answer", "b", "h", "hk", "i", "scratch")
+                answer_or_scan(node, f, "made != 0", answer, batch_row(node, f))
     f.line(f"return {OK}")
     return f.text()

@@ -11,14 +11,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.emit_documents import documents_of
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.emit_hull_ranges import NOTE as DOCUMENTS_NOTE
-from attnc_backends.numba.emit_hull_ranges import documents_of, emit_ranged_hull, has_moving_start
+from attnc_backends.numba.emit_hull_ranges import emit_ranged_hull, has_moving_start
 from attnc_backends.numba.emit_hull_window import (
     emit_windowed_hull,
     is_windowed,
     window_scratch,
     window_structure,
+)
+from attnc_backends.numba.emit_row import (
+    answer_or_scan,
+    batch_row,
+    group_of,
+    read_plane_query,
+    scan_rows,
+    skip_empty,
+    step_row,
+    write_copy,
+    write_doubles,
 )
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.hull_header import HULL_COUNT
@@ -141,14 +153,8 @@ def _answer(node: Node) -> str:
     )  # fmt: skip
     s = node.sizes(f)
     dtype = node.op.value_type.dtype
-    query, step = node.query_row(f)
     out, out_step = node.output_row(f)
-    flip = "-" if node.op.scale < 0 else ""
-    f.line(f"q_row = {query}")
-    for axis, name in zip(_axes(node.op), ("qx", "qy"), strict=True):
-        f.line(f"{name} = {flip}{load_double(node.op.key_type.dtype, f'q_row + {axis} * {step}')}")
-    with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
-        f.line("return -1")
+    read_plane_query(node, f, _axes(node.op))
     # Where keys come in order, most answers are a few steps away from the last.
     values, value_step, element = node.values_at(f)
     f.line(f"best = monotone_best(hull, hull_keys, qx, qy)\nvalues = {values}")
@@ -163,18 +169,12 @@ def _answer(node: Node) -> str:
         f.line(
             f"shared_hull_mean(frame, hull, hull_keys, rows_at, row_step, {DTYPE_CODES[dtype]}, qx, qy, mean, scratch)"
         )
-        with f.block(f"for c in range({s.dv})"):
-            f.line(store(dtype, f"{out} + c * {out_step}", "load_f64(mean + 8 * c)"))
+        write_doubles(node, f, (out, out_step), "mean")
     else:
         with f.block("if best < 0"):
             f.line(f"best = shared_hull_{tie_of(node.op).value}(frame, hull, hull_keys, qx, qy, scratch)")
         node.write_position(f, "best")
-        with f.block(f"for c in range({s.dv})"):
-            f.line(
-                copy_element(
-                    dtype.itemsize, f"{out} + c * {out_step}", f"values + best * {value_step} + c * {element}"
-                )
-            )
+        write_copy(node, f, (out, out_step), f"values + best * {value_step}", element)
     f.line("return 0")
     return f.text()
 
@@ -188,12 +188,9 @@ def _step_rows(node: Node) -> str:
     s = node.sizes(f)
     f.line(f"own = scratch + {node.dense.call('scratch')}")
     with f.block("for unit in range(first, last)"):
-        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        step_row(node, f)
         node.range_lines(f)
-        with f.block("if hi == 0"):
-            node.empty_lines(f)
-            if node.op.empty.keyword != "error":
-                f.line("continue")
+        skip_empty(node, f, "hi == 0")
         slot = slot_of(node.cache, node.structure)
         hull, stride = f.slot(slot), f.slot(f"{slot}_stride")
         keys, _, _ = node.keys_at(f)
@@ -208,9 +205,7 @@ def _step_rows(node: Node) -> str:
         with f.block(
             f"if {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', keys, values, value_step, 'own')} != 0"
         ):
-            f.line(f"status = {node.dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
-            with f.block("if status != 0"):
-                f.line("return status")
+            scan_rows(node, f, "unit", "unit + 1")
     f.line(f"return {OK}")
     return f.text()
 
@@ -258,20 +253,11 @@ def _batch_rows(node: Node) -> str:
             node.range_lines(f)
             with f.block("if finite"), f.block("while kept < hi"):
                 f.line(_append("hull", "hull_keys", "own") + "\nkept += 1")
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
-                with f.block("if hi == 0"):
-                    node.empty_lines(f)
-                    if node.op.empty.keyword != "error":
-                        f.line("continue")
-                f.line("answered = -1")
-                with f.block("if finite"):
-                    f.line(
-                        f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'hull', 'hull_keys', 'rows_at', 'row_step', 'own')}"
-                    )
-                with f.block("if answered != 0"):
-                    f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-                    f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-                    with f.block("if status != 0"):
-                        f.line("return status")
+            with f.block(f"for h in {group_of(node, f)}"):
+                skip_empty(node, f, "hi == 0")
+                answer = node.call(
+                    "answer", "b", "h", "hk", "i", "hull", "hull_keys", "rows_at", "row_step", "own"
+                )
+                answer_or_scan(node, f, "finite", answer, batch_row(node, f))
     f.line(f"return {OK}")
     return f.text()

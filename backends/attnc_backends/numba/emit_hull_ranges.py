@@ -12,13 +12,22 @@ Nothing here relies on the order of ranges: where an end falls, a run of rows en
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double
+from attnc_backends.numba.emit_documents import documents_of, find_runs, narrow, table_bytes
+from attnc_backends.numba.emit_row import (
+    batch_row,
+    group_of,
+    read_plane_query,
+    scan_row,
+    scan_rows,
+    write_copy,
+    write_doubles,
+)
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes import mask as masks
 from attnc_ir.attributes.normalizer import Tie
 from attnc_ir.ops import Attend, AttentionOp
-from attnc_ir.values import Value
 
 NOTE = "heads whose documents do not lie side by side are answered by the dense scan"
 
@@ -31,11 +40,6 @@ def has_moving_start(op: AttentionOp) -> bool:
     return isinstance(op, Attend) and any(
         isinstance(t, masks.Window | masks.Documents) for t in op.mask.conjuncts
     )
-
-
-def documents_of(op: AttentionOp) -> masks.Documents | None:
-    """The node's documents, if it has some."""
-    return next((t for t in op.mask.conjuncts if isinstance(t, masks.Documents)), None)
 
 
 def emit_ranged_hull(node: Node) -> list[str]:
@@ -67,7 +71,7 @@ def _parts(node: Node, f: Function) -> list[tuple[str, str]]:
         ("back_keys", f"16 * {s.nk}"),
     ]
     if documents_of(node.op) is not None:
-        parts.append(("table", f"24 * {s.nk}"))
+        parts.append(("table", table_bytes(node, f)))
     if mean:
         parts.append(("packed", f"{itemsize} * {s.nk} * {s.dv} + 63 & -64"))
     return [*parts, ("front", hull), ("back", hull)]
@@ -92,13 +96,6 @@ def _scratch(node: Node) -> str:
     return f.text()
 
 
-def _ids(node: Node, f: Function, ids: Value) -> str:
-    """Arguments that say where the ids of batch `b` lie: address, step, bytes."""
-    at = node.context.element(f, ids, ["b", "0"])
-    step = node.context.stride(f, ids, ids.tensor.rank - 1)
-    return f"{at}, {step}, {ids.tensor.dtype.itemsize}"
-
-
 def _ranges(node: Node) -> str:
     """`find_ranges(b, hk, ranges, table)`: each row's range; rows that see nothing are answered at once and get
     the range [-1, -1). 0, -1 where documents do not lie side by side, or a status.
@@ -107,21 +104,17 @@ def _ranges(node: Node) -> str:
     s, g = node.sizes(f), node.group(f)
     documents = documents_of(node.op)
     if documents is not None:
-        f.line(f"runs = document_runs({_ids(node, f, documents.key_ids or documents.ids)}, {s.nk}, table)")
+        find_runs(node, f, documents, "table")
         with f.block("if runs < 0"):
             f.line("return -1")
     with f.block(f"for i in range({s.nq})"):
         f.line(f"h = hk * {g}")
         node.range_lines(f)
         if documents is not None:
-            f.line(f"run = document_find(table, runs, document_id({_ids(node, f, documents.ids)}, i))")
-            with f.block("if run == 0"):
-                f.line("hi = lo")
-            with f.block("else"):
-                f.line("lo, hi = max(lo, load_i64(run + 8)), min(hi, load_i64(run + 16))")
+            narrow(node, f, documents, "table")
         with f.block("if lo >= hi"):
             f.line("lo = -1\nhi = -1")
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+            with f.block(f"for h in {group_of(node, f)}"):
                 node.empty_lines(f)
         f.line("store_i64(ranges + 16 * i, lo)\nstore_i64(ranges + 16 * i + 8, hi)")
     f.line("return 0")
@@ -136,13 +129,7 @@ def _answer(node: Node) -> str:
         "answer", "b", "h", "i", "part", "hull", "keys", "rows_at", "row_step", "base", "sense", "all_keys", "record", "own",
         doc="one piece of a row's range; -1 when the dense scan has to answer the row",
     )  # fmt: skip
-    query, step = node.query_row(f)
-    flip = "-" if node.op.scale < 0 else ""
-    f.line(f"q_row = {query}")
-    for axis, name in enumerate(("qx", "qy")):
-        f.line(f"{name} = {flip}{load_double(node.op.key_type.dtype, f'q_row + {axis} * {step}')}")
-    with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
-        f.line("return -1")
+    read_plane_query(node, f)
     if tie_of(node.op) is Tie.MEAN:
         _answer_mean(node, f)
     else:
@@ -159,8 +146,6 @@ def _compare(f: Function) -> None:
 
 
 def _answer_one(node: Node, f: Function) -> None:
-    s = node.sizes(f)
-    dtype = node.op.value_type.dtype
     hk = f"h // {node.group(f)}"
     first = tie_of(node.op) is Tie.FIRST
     # What comes first in a hull that was fed backwards stands last.
@@ -180,8 +165,7 @@ def _answer_one(node: Node, f: Function) -> None:
     values, value_step, element = node.values_at(f)
     node.write_position(f, "best")
     f.line(f"values, out = {values} + best * {value_step}, {out}")
-    with f.block(f"for c in range({s.dv})"):
-        f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", f"values + c * {element}"))
+    write_copy(node, f, ("out", out_step), "values", element)
 
 
 def _answer_mean(node: Node, f: Function) -> None:
@@ -210,8 +194,7 @@ def _answer_mean(node: Node, f: Function) -> None:
             with f.block(f"if shared_hull_sums_mean(frame, {s.dv}, sums, count, mean) != 0"):
                 f.line("return -1")
     f.line(f"out = {out}")
-    with f.block(f"for c in range({s.dv})"):
-        f.line(store(dtype, f"out + c * {out_step}", "load_f64(mean + 8 * c)"))
+    write_doubles(node, f, ("out", out_step), "mean")
 
 
 def _run(node: Node) -> str:
@@ -273,7 +256,7 @@ def _rows(node: Node) -> str:
         "scratch",
         doc=f"two hulls, tie {tie_of(node.op).value}, one key head at a time",
     )
-    s, g = node.sizes(f), node.group(f)
+    s = node.sizes(f)
     _places(node, f)
     table = "table" if documents_of(node.op) is not None else "0"
     with f.block("for unit in range(first, last)"):
@@ -283,11 +266,9 @@ def _rows(node: Node) -> str:
             f.line("return status")
         _load_head(node, f)
         with f.block("if status < 0 or not finite"):
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+            with f.block(f"for h in {group_of(node, f)}"):
                 f.line(f"row = (b * {s.hq} + h) * {s.nq}")
-                f.line(f"status = {node.dense.call('rows', 'row', f'row + {s.nq}', 'scratch')}")
-                with f.block("if status != 0"):
-                    f.line("return status")
+                scan_rows(node, f, "row", f"row + {s.nq}")
             f.line("continue")
         f.line("start = 0")
         with f.block(f"while start < {s.nq}"):
@@ -322,7 +303,7 @@ def _pass(node: Node, f: Function, *, front: bool, mean: int, code: int) -> None
         with f.block(f"while kept < {far}"):
             f.line(f"shared_hull_append(frame, {hull}, own_keys, own)\nkept += 1")
         f.line(f"part = {_ALONE} if lo >= pivot or hi <= pivot else {_ONE if front else _OTHER}")
-        with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+        with f.block(f"for h in {group_of(node, f)}"):
             f.line(f"record = records + {_record(node, f)} * (i * {g} + h - hk * {g})")
             answer = node.call(
                 "answer", "b", "h", "i", "part", hull, "own_keys", "own_rows", "own_step", base, sense, "hull_keys", "record", "own",
@@ -330,7 +311,4 @@ def _pass(node: Node, f: Function, *, front: bool, mean: int, code: int) -> None
             f.line(f"answered = {answer}")
             # A row of two pieces is scanned once, after the second.
             with f.block(f"if answered != 0 and part != {_ONE}"):
-                f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-                f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-                with f.block("if status != 0"):
-                    f.line("return status")
+                scan_row(node, f, batch_row(node, f))

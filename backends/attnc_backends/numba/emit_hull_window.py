@@ -11,7 +11,8 @@ ring of hulls lies, how far they are apart, and how many; then the rings.
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES
+from attnc_backends.numba.emit_row import read_plane_query, scan_rows, skip_empty, step_row, write_found
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.source import Function
 from attnc_backends.numba.structures import Structure, slot_of
@@ -128,13 +129,7 @@ def _answer(node: Node) -> str:
     s = node.sizes(f)
     tie, dtype = tie_of(node.op), node.op.value_type.dtype
     code = DTYPE_CODES[dtype]
-    query, query_step = node.query_row(f)
-    flip = "-" if node.op.scale < 0 else ""
-    f.line(f"q_row = {query}")
-    for axis, name in enumerate(("qx", "qy")):
-        f.line(f"{name} = {flip}{load_double(node.op.key_type.dtype, f'q_row + {axis} * {query_step}')}")
-    with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
-        f.line("return -1")
+    read_plane_query(node, f)
     mean = tie is Tie.MEAN
     if mean:
         f.line(f"mean = own + shared_hull_scratch_bytes(frame, {s.dv})\nsums = mean + 8 * {s.dv}")
@@ -181,12 +176,7 @@ def _answer(node: Node) -> str:
     out, out_step = node.output_row(f)
     f.line(f"out = {out}")
     node.write_position(f, "best")
-    with f.block(f"for c in range({s.dv})"):
-        if mean:
-            f.line(store(dtype, f"out + c * {out_step}", "load_f64(mean + 8 * c)"))
-        else:
-            source = f"values + best * step + c * {dtype.itemsize}"
-            f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", source))
+    write_found(node, f, ("out", out_step), "values + best * step", str(dtype.itemsize), mean="mean")
     f.line("return 0")
     return f.text()
 
@@ -199,12 +189,9 @@ def _rows(node: Node) -> str:
     f.line(f"own = scratch + {node.dense.call('scratch')}")
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
-        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        step_row(node, f)
         node.range_lines(f)
-        with f.block("if lo >= hi"):
-            node.empty_lines(f)
-            if node.op.empty.keyword != "error":
-                f.line("continue")
+        skip_empty(node, f, "lo >= hi")
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"region = {f.slot(slot)} + (b * {s.hk} + hk) * {f.slot(slot + '_stride')}")
@@ -212,8 +199,6 @@ def _rows(node: Node) -> str:
         f.line(node.call("advance", "region", "keys", "values", value_step, "lo", "hi", "own"))
         answer = node.call("answer", "b", "h", "region", "keys", "values", value_step, "lo", "hi", "own")
         with f.block(f"if {answer} != 0"):
-            f.line(f"status = {node.dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
-            with f.block("if status != 0"):
-                f.line("return status")
+            scan_rows(node, f, "unit", "unit + 1")
     f.line(f"return {OK}")
     return f.text()

@@ -8,8 +8,18 @@ the dense scan does, which every such node carries along.
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
+from attnc_backends.numba.emit_row import (
+    answer_or_scan,
+    batch_row,
+    group_of,
+    read_finite,
+    read_plane_query,
+    skip_empty,
+    step_row,
+    write_found,
+)
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.index import INDEX_FOUND_OPEN
 from attnc_backends.numba.runtime.index_table import (
@@ -169,17 +179,12 @@ def _answer(node: Node) -> str:
     )  # fmt: skip
     s = node.sizes(f)
     region, strategy, tie = _Region(op, s.dv), _strategy(op), tie_of(op)
-    query, step = node.query_row(f)
     values, value_step, value_element = node.values_at(f)
     dtype = op.value_type.dtype
     code = DTYPE_CODES[dtype]
-    flip = "-" if op.scale < 0 else ""
-    f.line(f"q_row = {query}\nvalues = {values}")
     # The coordinate that is linear in the address comes first.
-    for place, name in ((strategy.axis, "qx"), (1 - strategy.axis, "qy")):
-        f.line(f"{name} = {flip}{load_double(op.key_type.dtype, f'q_row + {place} * {step}')}")
-    with f.block("if not (math.isfinite(qx) and math.isfinite(qy))"):
-        f.line("return -1")
+    read_plane_query(node, f, (strategy.axis, 1 - strategy.axis))
+    f.line(f"values = {values}")
     mean = f"values, {value_step}, {value_element}, {code}, row, work"
     with f.block("if qx == 0.0 and qy == 0.0"):
         f.line(
@@ -198,12 +203,7 @@ def _answer(node: Node) -> str:
     node.write_position(f, "best")
     out, out_step = node.output_row(f)
     f.line(f"out = {out}")
-    with f.block(f"for c in range({s.dv})"):
-        if tie is Tie.MEAN:
-            f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))
-        else:
-            source = f"values + best * {value_step} + c * {value_element}"
-            f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", source))
+    write_found(node, f, ("out", out_step), f"values + best * {value_step}", value_element, mean="row")
     f.line("return 0")
     return f.text()
 
@@ -242,18 +242,10 @@ def _strays(f: Function, node: Node, region: _Region) -> None:
 
 def _row_lines(node: Node, f: Function, ready: str, row: str) -> None:
     """One row `b, h, hk, i` with its keys `[0, hi)`: empty, answered where `ready`, or scanned."""
-    with f.block("if hi == 0"):
-        node.empty_lines(f)
-        if node.op.empty.keyword != "error":
-            f.line("continue")
-    f.line("answered = -1")
+    skip_empty(node, f, "hi == 0")
     held = node.call("extend", "b", "hk", "hi", "region", "work")
-    with f.block(f"if {ready} and {held} == 0"):
-        f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'hi', 'region', 'own', 'work')}")
-    with f.block("if answered != 0"):
-        f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-        with f.block("if status != 0"):
-            f.line("return status")
+    answer = node.call("answer", "b", "h", "hk", "i", "hi", "region", "own", "work")
+    answer_or_scan(node, f, f"{ready} and {held} == 0", answer, row)
 
 
 def _work_lines(node: Node, f: Function) -> None:
@@ -269,7 +261,7 @@ def _step_rows(node: Node) -> str:
     _work_lines(node, f)
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
-        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        step_row(node, f)
         f.line(f"region = {f.slot(slot)} + (b * {s.hk} + hk) * {f.slot(slot + '_stride')}")
         node.range_lines(f)
         _row_lines(node, f, "True", "unit")
@@ -282,7 +274,7 @@ def _batch_rows(node: Node) -> str:
     s, g = node.sizes(f), node.group(f)
     region = _Region(node.op, s.dv)
     _work_lines(node, f)
-    keys, key_step, key_element = node.keys_at(f)
+    keys, _, _ = node.keys_at(f)
     with f.block("for unit in range(first, last)"):
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
         f.line(f"region = (work + {_query_scratch(region)} + 63) & -64\nkeys = {keys}")
@@ -291,12 +283,8 @@ def _batch_rows(node: Node) -> str:
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
-            with f.block("while whole and finite < hi"):
-                with f.block(f"for c in range({s.d})"):
-                    key = load_double(node.key_dtype, f"keys + finite * {key_step} + c * {key_element}")
-                    f.line(f"whole = whole and math.isfinite({key})")
-                f.line("finite += 1 if whole else 0")
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
-                _row_lines(node, f, "finite >= hi", f"(b * {s.hq} + h) * {s.nq} + i")
+            read_finite(node, f)
+            with f.block(f"for h in {group_of(node, f)}"):
+                _row_lines(node, f, "finite >= hi", batch_row(node, f))
     f.line(f"return {OK}")
     return f.text()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from attnc_backends.numba.access import copy_element, load_double, store
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
+from attnc_backends.numba.emit_row import scan_rows, skip_empty
 from attnc_backends.numba.node import OK, Node
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.attributes.strategy import Position
@@ -46,14 +47,9 @@ def _rows(node: Node) -> str:
             f"i = unit % {s.nq}\nh = (unit // {s.nq}) % {s.hq}\nb = unit // ({s.nq} * {s.hq})\nhk = h // {node.group(f)}"
         )
         node.range_lines(f)
-        with f.block("if hi == lo"):
-            node.empty_lines(f)
-            if node.op.empty.keyword != "error":
-                f.line("continue")
+        skip_empty(node, f)
         with f.block(f"if i >= {strategy.bound} or hi > {strategy.bound}"):
-            f.line(f"status = {node.dense.call('rows', 'unit', 'unit + 1', 'scratch')}")
-            with f.block("if status != 0"):
-                f.line("return status")
+            scan_rows(node, f, "unit", "unit + 1")
             f.line("continue")
         f.line(f"best = min(max(i + ({strategy.offset}), lo), hi - 1)\nother = best")
         if strategy.tied:

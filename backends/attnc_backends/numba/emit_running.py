@@ -7,8 +7,17 @@ node whose scores turn out to differ, are answered by the dense scan, which ever
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES, load_double
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
+from attnc_backends.numba.emit_row import (
+    answer_or_scan,
+    batch_row,
+    group_of,
+    read_finite,
+    skip_empty,
+    step_row,
+    write_found,
+)
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.running import RUNNING_LAST, RUNNING_MEAN, RUNNING_SIDES, RUNNING_WINDOW
 from attnc_backends.numba.source import Function
@@ -106,12 +115,7 @@ def _answer(node: Node) -> str:
     out, out_step = node.output_row(f)
     f.line(f"out = {out}")
     node.write_position(f, "best")
-    with f.block(f"for c in range({s.dv})"):
-        if tie_of(op) is Tie.MEAN:
-            f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))
-        else:
-            source = f"values + best * {value_step} + c * {value_element}"
-            f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", source))
+    write_found(node, f, ("out", out_step), f"values + best * {value_step}", value_element, mean="row")
     f.line("return 0")
     return f.text()
 
@@ -129,17 +133,9 @@ def _write_tied(node: Node, f: Function, rows: str) -> None:
 
 def _row_lines(node: Node, f: Function, ready: str, row: str) -> None:
     """One row `b, h, hk, i` with its range `lo, hi`: empty, answered where `ready`, or scanned."""
-    with f.block("if hi == lo"):
-        node.empty_lines(f)
-        if node.op.empty.keyword != "error":
-            f.line("continue")
-    f.line("answered = -1")
-    with f.block(f"if {ready}"):
-        f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'lo', 'hi', 'region', 'own')}")
-    with f.block("if answered != 0"):
-        f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-        with f.block("if status != 0"):
-            f.line("return status")
+    skip_empty(node, f)
+    answer = node.call("answer", "b", "h", "hk", "i", "lo", "hi", "region", "own")
+    answer_or_scan(node, f, ready, answer, row)
 
 
 def _step_rows(node: Node) -> str:
@@ -150,7 +146,7 @@ def _step_rows(node: Node) -> str:
     f.line(f"own = scratch + {node.dense.call('scratch')}")
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
-        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        step_row(node, f)
         f.line(f"region = {f.slot(slot)} + (b * {s.hk} + hk) * {f.slot(slot + '_stride')}")
         node.range_lines(f)
         _row_lines(node, f, "True", "unit")
@@ -164,7 +160,7 @@ def _batch_rows(node: Node) -> str:
     f.line(f"own = scratch + {node.dense.call('scratch')}\nregion = own + 8 * {s.dv}")
     with f.block("for unit in range(first, last)"):
         f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
-        keys, key_step, key_element = node.keys_at(f)
+        keys, _, _ = node.keys_at(f)
         f.line(
             f"keys = {keys}\nshared_running_start(frame, region, {s.nk}, {s.dv}, {running_flags(node.op)})"
         )
@@ -172,12 +168,8 @@ def _batch_rows(node: Node) -> str:
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
-            with f.block("while whole and finite < hi"):
-                with f.block(f"for c in range({s.d})"):
-                    key = load_double(node.key_dtype, f"keys + finite * {key_step} + c * {key_element}")
-                    f.line(f"whole = whole and math.isfinite({key})")
-                f.line("finite += 1 if whole else 0")
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
-                _row_lines(node, f, "finite >= hi", f"(b * {s.hq} + h) * {s.nq} + i")
+            read_finite(node, f)
+            with f.block(f"for h in {group_of(node, f)}"):
+                _row_lines(node, f, "finite >= hi", batch_row(node, f))
     f.line(f"return {OK}")
     return f.text()

@@ -10,9 +10,10 @@ left to the dense rows, which every scan node carries along.
 from __future__ import annotations
 
 from attnc_backends.numba import vectors
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES, load_double, store
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.emit_held import emit_held
+from attnc_backends.numba.emit_row import batch_row, scan_row, skip_empty, turned, write_copy
 from attnc_backends.numba.emit_scan_topk import emit_order, emit_topk_visit, emit_topk_write, held_bytes
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.scan_records import (
@@ -213,9 +214,7 @@ def _write(node: Node) -> str:
     f.line(f"values = {values}\nbest = load_i64(record + {SCAN_BEST})")
     if _tie(node) is not Tie.MEAN:
         node.write_position(f, "best")
-        with f.block(f"for c in range({s.dv})"):
-            source = f"values + best * {value_step} + c * {element}"
-            f.line(copy_element(dtype.itemsize, target, source))
+        write_copy(node, f, (out, out_step), f"values + best * {value_step}", element)
         f.line("return 0")
         return f.text()
     f.line(f"first, end = load_i64(record + {SCAN_FROM}), load_i64(record + {SCAN_HI})")
@@ -284,7 +283,6 @@ def _rows(node: Node) -> str:
 
 def _start_rows(node: Node, f: Function, element: str) -> None:
     s, itemsize = node.sizes(f), scan_itemsize(node)
-    flip = "-" if node.op.scale < 0 else ""
     with f.block("for r in range(start, end)"):
         _coordinates(node, f)
         node.range_lines(f)
@@ -296,7 +294,7 @@ def _start_rows(node: Node, f: Function, element: str) -> None:
         f.line("wide = queries + (r - start) * 16 * room\nfill_zero(wide, 16 * room)")
         query, query_step = node.query_row(f)
         with f.block(f"for c in range({s.d})"):
-            f.line(f"x = {flip}{load_double(node.op.key_type.dtype, f'{query} + c * {query_step}')}")
+            f.line(f"x = {turned(node)}{load_double(node.op.key_type.dtype, f'{query} + c * {query_step}')}")
             f.line("store_f64(wide + 8 * c, x)")
             if itemsize == 4:
                 f.line("store_f32(wide + 8 * room + 4 * c, np.float32(x))")
@@ -320,15 +318,9 @@ def _finish_rows(node: Node, f: Function) -> None:
     with f.block("for r in range(start, end)"):
         _coordinates(node, f)
         f.line(f"record = records + {SCAN_RECORD} * (r - start)")
-        with f.block(f"if load_i64(record + {SCAN_LO}) >= load_i64(record + {SCAN_HI})"):
-            node.empty_lines(f)
-            if node.op.empty.keyword != "error":
-                f.line("continue")
+        skip_empty(node, f, f"load_i64(record + {SCAN_LO}) >= load_i64(record + {SCAN_HI})")
         with f.block(f"if load_i64(record + {SCAN_LEFT}) != 0"):
-            row = f"(b * {s.hq} + h) * {s.nq} + i" if node.cache is None else f"b * {s.hq} + h"
-            f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-            with f.block("if status != 0"):
-                f.line("return status")
+            scan_row(node, f, batch_row(node, f) if node.cache is None else f"b * {s.hq} + h")
             f.line("continue")
         f.line(
             node.call("write", "b", "h", "hk", "i", "record", "marks + (r - start) * marks_step", "scratch")

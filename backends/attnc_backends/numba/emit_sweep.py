@@ -7,8 +7,9 @@ dense scan, which every sweep node carries along, the rows that meet a key or qu
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element
+from attnc_backends.numba.access import DTYPE_CODES
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
+from attnc_backends.numba.emit_row import batch_row, group_of, scan_row, write_copy
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime import sweep_layout as layout
 from attnc_backends.numba.source import Function
@@ -53,14 +54,12 @@ def _found_rows(node: Node, f: Function) -> tuple[str, ...]:
 
 def _fetch(node: Node, f: Function) -> None:
     """Statements that copy the value rows of all positions that were found."""
-    s, g = node.sizes(f), node.group(f)
     values, value_step, value_element = node.values_at(f)
     out, out_element = node.output_row(f)
-    with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"), f.block("for i in range(live)"):
+    with f.block(f"for h in {group_of(node, f)}"), f.block("for i in range(live)"):
         f.line(f"best = load_i64({node.position_place(f)})")
-        with f.block("if best >= 0"), f.block(f"for c in range({s.dv})"):
-            source = f"{values} + best * {value_step} + c * {value_element}"
-            f.line(copy_element(node.op.value_type.dtype.itemsize, f"{out} + c * {out_element}", source))
+        with f.block("if best >= 0"):
+            write_copy(node, f, (out, out_element), f"{values} + best * {value_step}", value_element)
 
 
 def _describe(node: Node, f: Function) -> None:
@@ -103,15 +102,6 @@ def _describe(node: Node, f: Function) -> None:
     put(layout.SWEEP_TIE, str(_TIES[node.op.normalizer.tie]))
 
 
-def _dense_row(node: Node, f: Function) -> None:
-    """Row `b, h, i` by the dense scan."""
-    s = node.sizes(f)
-    f.line(f"row = (b * {s.hq} + h) * {s.nq} + i")
-    f.line(f"status = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-    with f.block("if status != 0"):
-        f.line("return status")
-
-
 def _rows(node: Node) -> str:
     f = node.function("rows", "first", "last", "scratch", doc="sorted sweep, one key head at a time")
     s, g = node.sizes(f), node.group(f)
@@ -126,14 +116,14 @@ def _rows(node: Node) -> str:
             node.range_lines(f)
             with f.block("if hi > 0"):
                 f.line("count = hi\nlive = i + 1")
-            with f.block("else"), f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
+            with f.block("else"), f.block(f"for h in {group_of(node, f)}"):
                 node.empty_lines(f)
         with f.block("if live == 0"):
             f.line("continue")
         if node.op.argmax is not None:
             with f.block("for j in range(count)"):
                 f.line("store_i64(numbers + 8 * j, j)")
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"), f.block("for i in range(live)"):
+            with f.block(f"for h in {group_of(node, f)}"), f.block("for i in range(live)"):
                 node.write_position(f, "-1")
         _describe(node, f)
         f.line("left = shared_sweep(frame, region)")
@@ -141,13 +131,13 @@ def _rows(node: Node) -> str:
             _fetch(node, f)
         with (
             f.block("if left < 0"),
-            f.block(f"for h in range(hk * {g}, hk * {g} + {g})"),
+            f.block(f"for h in {group_of(node, f)}"),
             f.block("for i in range(live)"),
         ):
-            _dense_row(node, f)
+            scan_row(node, f, batch_row(node, f))
         with f.block("for index in range(left)"):
             f.line(f"code = load_i64(load_i64(region + {layout.SWEEP_LEFT}) + 8 * index)")
             f.line(f"h = hk * {g} + (code >> 40)\ni = code & {2**40 - 1}")
-            _dense_row(node, f)
+            scan_row(node, f, batch_row(node, f))
     f.line(f"return {OK}")
     return f.text()

@@ -8,8 +8,17 @@ may overflow, are answered by the dense scan, which every tree node carries alon
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import DTYPE_CODES, copy_element, load_double, store
+from attnc_backends.numba.access import DTYPE_CODES
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
+from attnc_backends.numba.emit_row import (
+    answer_or_scan,
+    batch_row,
+    group_of,
+    read_query,
+    skip_empty,
+    step_row,
+    write_found,
+)
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime.tree import TREE_FIRST, TREE_LAST, TREE_MEAN
 from attnc_backends.numba.source import Function
@@ -76,16 +85,10 @@ def _answer(node: Node) -> str:
     )  # fmt: skip
     s, tie = node.sizes(f), tie_of(node.op)
     dtype = node.op.value_type.dtype
-    source, step = node.query_row(f)
     values, value_step, element = node.values_at(f)
     out, out_step = node.output_row(f)
-    flip = "-" if node.op.scale < 0 else ""
     _places(node, f)
-    f.line(f"source = {source}")
-    with f.block(f"for c in range({s.d})"):
-        f.line(
-            f"store_f64(query + 8 * c, {flip}{load_double(node.op.key_type.dtype, f'source + c * {step}')})"
-        )
+    read_query(node, f)
     held = "held" if tie is Tie.MEAN else "0"
     f.line(f"best = shared_tree_best(frame, tree, query, lo, hi, {_TIES[tie]}, search, {held})")
     with f.block("if best < 0"):
@@ -96,12 +99,7 @@ def _answer(node: Node) -> str:
         f.line(
             f"shared_tree_mean(frame, tree, search, held, sums, values, {value_step}, {element}, {DTYPE_CODES[dtype]}, {s.dv}, row)"
         )
-    with f.block(f"for c in range({s.dv})"):
-        if tie is Tie.MEAN:
-            f.line(store(dtype, f"out + c * {out_step}", "load_f64(row + 8 * c)"))
-        else:
-            found = f"values + best * {value_step} + c * {element}"
-            f.line(copy_element(dtype.itemsize, f"out + c * {out_step}", found))
+    write_found(node, f, ("out", out_step), f"values + best * {value_step}", element, mean="row")
     f.line("return 0")
     return f.text()
 
@@ -110,17 +108,9 @@ def _row_lines(node: Node, f: Function, row: str) -> None:
     """One row `b, h, hk, i` with its range `lo, hi`: empty, answered by `tree` where that holds all of the
     range, or scanned.
     """
-    with f.block("if hi == lo"):
-        node.empty_lines(f)
-        if node.op.empty.keyword != "error":
-            f.line("continue")
-    f.line("answered = -1")
-    with f.block("if hi <= there"):
-        f.line(f"answered = {node.call('answer', 'b', 'h', 'hk', 'i', 'lo', 'hi', 'tree', 'scratch')}")
-    with f.block("if answered != 0"):
-        f.line(f"row = {row}\nstatus = {node.dense.call('rows', 'row', 'row + 1', 'scratch')}")
-        with f.block("if status != 0"):
-            f.line("return status")
+    skip_empty(node, f)
+    answer = node.call("answer", "b", "h", "hk", "i", "lo", "hi", "tree", "scratch")
+    answer_or_scan(node, f, "hi <= there", answer, row)
 
 
 def _step_rows(node: Node) -> str:
@@ -132,7 +122,7 @@ def _step_rows(node: Node) -> str:
     s = node.sizes(f)
     slot = slot_of(node.cache, node.structure)
     with f.block("for unit in range(first, last)"):
-        f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+        step_row(node, f)
         f.line(f"tree = {f.slot(slot)} + (b * {s.hk} + hk) * {f.slot(slot + '_stride')}")
         node.range_lines(f)
         keys, key_step, key_element = node.keys_at(f)
@@ -165,7 +155,7 @@ def _batch_rows(node: Node) -> str:
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)
-            with f.block(f"for h in range(hk * {g}, hk * {g} + {g})"):
-                _row_lines(node, f, f"(b * {s.hq} + h) * {s.nq} + i")
+            with f.block(f"for h in {group_of(node, f)}"):
+                _row_lines(node, f, batch_row(node, f))
     f.line(f"return {OK}")
     return f.text()
