@@ -2,16 +2,16 @@
 
     python benchmarks/tree.py [--counts 1e3,1e6] [--widths 3,16] [--queries 4096] [--plot tree.svg]
 
-One call answers `--queries` queries over n keys of width d, tie last. Every line first checks that tree and
-scan pick the same keys. Times are those that the thread itself ran, the least of some runs; those of `build`
-and `tree` are of the kernels alone:
+`--queries` queries over n keys of width d, tie last; where that takes long, times come from some of them.
+Every line first checks that tree and scan pick the same keys. Times are those that the thread itself ran, the
+least of some runs; those of `build` and `tree` are of the kernels alone:
 
     build     arranging the keys, per key
     tree      one query over a tree that is there
     scan      one query of a call with many, which share what they read
     numpy     `argmax(k @ q)` for one query
     gain      numpy / tree; `known` is that of a prototype on another machine, where there is one
-    all       the whole call by the tree, build included, over the whole call by the scan
+    all       a whole call by the tree, which is `build` and `tree` for each query, over one by the scan
 
 In width 3 a second table holds the hierarchy against the tree and NumPy. Its times are of whole calls, the
 two strategies in turn: `build` is one of a single query, `query` what each further one adds, `gain` NumPy's
@@ -32,9 +32,11 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from harness import alternate
 from numba import njit
 
 import attnc
@@ -58,6 +60,8 @@ KNOWN = {
     ("sphere", 10**5): {3: 25, 4: 26, 6: 6.7, 8: 2.8},
 }
 """Brute force over tree, as others measured it."""
+_SECONDS = 0.5
+"""About how long one timed run of searches may take."""
 
 SPEC = """graph @grid(%q: f64[N x {width}], %k: f64[M x {width}], %v: f64[M x 1]) {{
   %o = attend %q, %k, %v {{normalizer = hardmax(last){strategy}}}
@@ -154,40 +158,35 @@ def measure(family: str, width: int, count: int, queries: int, programs: dict[st
     region, scratch = (np.empty(size, np.uint8) for size in room(count, width))
     found = np.empty(queries, np.int64)
     build = least(lambda: arrange(region.ctypes.data, keys.ctypes.data, count, width))
-    tree = least(
-        lambda: search(
-            region.ctypes.data,
-            query.ctypes.data,
-            queries,
-            count,
-            width,
-            scratch.ctypes.data,
-            found.ctypes.data,
+
+    def searched(some: int) -> None:
+        search(
+            region.ctypes.data, query.ctypes.data, some, count, width, scratch.ctypes.data, found.ctypes.data
         )
-    )
+
     few = min(queries, max(32, int(3e8 / (count * width)) // 32 * 32))
+    searched(few)
     picked = call("scan", few)[:, 0]
     if not (np.array_equal(call("tree", few)[:, 0], picked) and np.array_equal(found[:few], picked)):
         raise AssertionError(f"tree and scan differ: {family}, width {width}, {count} keys")
     scan = least(lambda: call("scan", few)) / few
+    some = max(few, min(queries, int(few * _SECONDS / (least(lambda: searched(few), 0.0) / 1e9))))
+    tree = least(lambda: searched(some)) / some
     plan = attnc.compile(
         SPEC.format(width=width, strategy=""), backend="numpy", sizes={"N": queries, "M": count}
     ).plan
     return Line(
-        family, width, count, build, tree / queries, scan, least(lambda: np.argmax(keys @ query[0])),
-        least(lambda: call("tree", queries)), scan * queries, plan.nodes[0].chosen.strategy,
+        family, width, count, build, tree, scan, least(lambda: np.argmax(keys @ query[0])),
+        build + tree * queries, scan * queries, plan.nodes[0].chosen.strategy,
     )  # fmt: skip
 
 
-def in_turn(runs: dict[str, Callable[[], object]], turns: int = 3) -> dict[str, float]:
-    """Nanoseconds of the quickest of some runs of each, one after the other in turn."""
-    best = dict.fromkeys(runs, float("inf"))
-    for _ in range(turns):
-        for name, run in runs.items():
-            started = time.thread_time_ns()
-            run()
-            best[name] = min(best[name], time.thread_time_ns() - started)
-    return best
+def in_turn(run: Callable[[str], object], rounds: int = 2) -> dict[str, float]:
+    """Nanoseconds of the quickest of some runs of tree and hierarchy, in turn."""
+    timings = alternate(
+        {name: partial(run, name) for name in ("tree", "hierarchy")}, rounds=rounds, clock=time.thread_time
+    )
+    return {name: 1e9 * timing.best for name, timing in timings.items()}
 
 
 def measure_hull(family: str, count: int, queries: int, programs: dict[str, attnc.Program]) -> str:
@@ -203,10 +202,10 @@ def measure_hull(family: str, count: int, queries: int, programs: dict[str, attn
 
     if not np.array_equal(call("tree", queries), call("hierarchy", queries)):
         raise AssertionError(f"tree and hierarchy differ: {family}, {count} keys")
-    one = in_turn({name: lambda name=name: call(name, 1) for name in ("tree", "hierarchy")})  # type: ignore[misc]
+    one = in_turn(lambda name: call(name, 1))
     shares, each = [], {}
     for some in (max(count // 8, 2), count, 2 * count):
-        many = in_turn({name: lambda name=name, some=some: call(name, some) for name in one}, 2)  # type: ignore[misc]
+        many = in_turn(partial(call, some=some), 2 if count < 10**6 else 1)
         shares.append(many["tree"] / many["hierarchy"])
         each = {name: (many[name] - one[name]) / (some - 1) for name in one}
     brute = least(lambda: [np.argmax(keys @ query[0]) for _ in range(10)]) / 10
