@@ -12,12 +12,22 @@ from llvmlite import binding
 from numba import njit
 
 import attnc
-from attnc_backends.numba import vectors
+from attnc_backends.numba import executable, vectors
 from attnc_backends.numba.runtime.flash_outer import flash_score_rows, flash_value_rows
 from attnc_backends.numba.runtime.vector import vec_f32
 from attnc_ir.storage import from_float64, to_float64
 from attnc_ir.types import DType
-from backend_cases import LAYOUTS, TOLERANCE, attend, close_numbers, compiled, laid_out, qkv, thorough_but
+from backend_cases import (
+    LAYOUTS,
+    TOLERANCE,
+    attend,
+    check_attention,
+    close_numbers,
+    compiled,
+    laid_out,
+    qkv,
+    thorough_but,
+)
 
 NATIVE = vectors.native_bytes()
 
@@ -189,6 +199,66 @@ def test_long_rows_flush():
     out, lse = compiled(text)("g", q, k, v)
     assert np.isnan(out).all()
     assert np.isnan(lse).all()
+
+
+def lying(how, rng, count):
+    """Ids of `count` positions, some of which hold 40 neighbours and some just one."""
+    ids = np.sort(rng.integers(0, max(count // 40, 1), count))
+    match how:
+        case "in order":
+            return ids
+        case "in any order":
+            return rng.permutation(ids.max(initial=0) + 1)[ids]
+        case "one each":
+            return -np.arange(count)
+        case _:  # in pieces
+            return np.roll(ids, count // 3)
+
+
+@settings(max_examples=30)
+@given(
+    how=st.sampled_from(["in order", "in any order", "one each", "in pieces"]),
+    keys=st.sampled_from(["in order", "in any order", "one each", "in pieces", "as queries"]),
+    n=st.sampled_from([0, 1, 47, 150]),
+    m=st.sampled_from([0, 1, 128, 150, 300]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "documents(%ids, %key_ids) & window(200, 9, bottom_right)",
+        "documents(%ids, %key_ids) & lengths(%nq, %nk)",
+        "documents(%ids, %key_ids) & documents(%halves, %key_halves)",
+    ],
+)
+def test_documents(mask, how, keys, n, m, seed):
+    inputs = qkv("f64", 4, width=3) + "".join(
+        f", %{name}: {kind}"
+        for name, kind in {
+            "ids": "i32[B x N]", "key_ids": "i64[B x M]", "halves": "i64[B x N]", "key_halves": "i64[B x M]",
+            "nq": "i32[B]", "nk": "i32[B]",
+        }.items()
+    )  # fmt: skip
+    program = compiled(attend(inputs, f"normalizer = softmax, mask = {mask}, strategy = dense", lse=True))
+    rng = np.random.default_rng(seed)
+    ids = np.stack([lying(how, rng, n) for _ in range(2)])
+    key_ids = ids if keys == "as queries" and n == m else np.stack([lying(keys, rng, m) for _ in range(2)])
+    arrays = {
+        "q": rng.normal(size=(2, 4, n, 3)),
+        "k": rng.normal(size=(2, 2, m, 3)),
+        "v": rng.normal(size=(2, 2, m, 3)),
+        "ids": ids.astype(np.int32),
+        "key_ids": key_ids,
+        "halves": ids // 2,
+        "key_halves": key_ids // 2,
+        "nq": np.array([n, n // 2], np.int32),
+        "nk": np.array([m // 2, m], np.int32),
+    }
+    got = check_attention(program, arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executable, "PARALLEL_WORK", 0)
+        again = program.run("g", arrays, threads=5)
+    assert [x.tobytes() for x in got] == [x.tobytes() for x in again]
 
 
 def test_a_plan_says_why_vectors_do_not_serve():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from attnc_backends.numba import vectors
 from attnc_backends.numba.access import load, load_double, store
+from attnc_backends.numba.emit_documents import documents_of, find_runs, narrow, table_bytes
 from attnc_backends.numba.emit_elementwise import literal
 from attnc_backends.numba.emit_softmax import modified_score, score_type
 from attnc_backends.numba.node import OK, Node
@@ -86,8 +87,11 @@ def _is_rescored(node: Node) -> bool:
 
 
 def _is_asked(node: Node) -> bool:
-    """Whether positions are looked at one by one."""
-    return _is_rescored(node) or node.has_residual
+    """Whether positions are looked at one by one, whatever the inputs. Documents alone are asked for only where
+    they do not lie side by side.
+    """
+    documents = documents_of(node.op)
+    return _is_rescored(node) or any(term is not documents for term in node.residual)
 
 
 def _is_flushed(node: Node) -> bool:
@@ -117,6 +121,8 @@ def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
     ]
     if _is_flushed(node):
         pieces.append(("at_wide", f"{8 * rows} * ({s.dv} + 2)"))
+    if documents_of(node.op) is not None:
+        pieces.append(("at_table", table_bytes(node, f)))
     if node.key_dtype is not node.op.accumulator:
         pieces.append(("at_key", f"{FLASH_KEYS * a} * {s.d}"))
     if node.op.value_type.dtype is not node.op.accumulator:
@@ -151,8 +157,15 @@ def _rows(node: Node) -> str:
         f.line(f"{piece} = {place}")
         place = f"{piece} + {size}"
     f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {rows - 1}) // {rows}")
+    documents = documents_of(op)
+    if documents is not None:
+        f.line("runs, runs_of = 0, -1")
     with f.block("for unit in range(first, last)"):
         f.line(f"head = unit // tiles\nhk = head % {s.hk}\nb = head // {s.hk}\nplace = unit % tiles")
+        if documents is not None:
+            with f.block("if b != runs_of"):
+                find_runs(node, f, documents, "at_table")
+                f.line("runs_of = b")
         if op.empty.keyword != "error":
             # From both ends in turn, so that equal numbers of blocks are equal work under a causal mask.
             f.line("place = place // 2 if place % 2 == 0 else tiles - 1 - place // 2")
@@ -163,6 +176,8 @@ def _rows(node: Node) -> str:
         if _is_flushed(node):
             f.line("flushed = 0")
         with f.block("while at < high"):
+            if documents is not None:
+                _skip_gap(f)
             _tile(node, f)
             f.line("at = end")
         _finish(node, f)
@@ -180,12 +195,16 @@ def _start(node: Node, f: Function) -> None:
     with f.block("for r in range(rows)"):
         _coordinates(node, f)
         node.range_lines(f)
+        seen = "0" if _is_asked(node) else "hi - lo"
+        if (documents := documents_of(op)) is not None:
+            with f.block("if runs >= 0"):
+                narrow(node, f, documents, "at_table")
+            seen = "0" if _is_asked(node) else "hi - lo if runs >= 0 else 0"
         with f.block("if lo < hi"):
             f.line("low, high = min(low, lo), max(high, hi)")
         f.line("full_from, full_to = max(full_from, lo), min(full_to, hi)")
-        f.line(
-            "store_i64(at_range + 16 * r, lo)\nstore_i64(at_range + 16 * r + 8, hi)\nstore_i64(at_seen + 8 * r, hi - lo)"
-        )
+        f.line("store_i64(at_range + 16 * r, lo)\nstore_i64(at_range + 16 * r + 8, hi)")
+        f.line(f"store_i64(at_seen + 8 * r, {seen})")
         query, step = node.query_row(f)
         f.line(f"store_i64(at_rows + 8 * r, {query})")
         if op.key_type.dtype is not acc:
@@ -194,9 +213,6 @@ def _start(node: Node, f: Function) -> None:
                 f.line(store(acc, f"at_query + {a} * (c * {rows} + r)", source))
     with f.block(f"for r in range(rows, {rows})"):
         f.line("store_i64(at_range + 16 * r, 0)\nstore_i64(at_range + 16 * r + 8, 0)")
-    if _is_asked(node):
-        with f.block(f"for r in range({rows})"):
-            f.line("store_i64(at_seen + 8 * r, 0)")
     packed = "rows" if op.key_type.dtype is acc else "0"
     begin = ["at_state", "at_out", s.dv, "at_rows", packed, step, s.d, "at_query"]
     f.line(_call(node, "begin", *begin))
@@ -227,7 +243,8 @@ def _tile(node: Node, f: Function) -> None:
     if _is_asked(node):
         f.line(f"end = min(at + {FLASH_KEYS}, high)\nfull = False")
     else:
-        f.line("full = full_from <= at < full_to")
+        known = "runs >= 0 and " if documents_of(node.op) is not None else ""
+        f.line(f"full = {known}full_from <= at < full_to")
         f.line("stop = full_to if full else (full_from if at < full_from < full_to else high)")
         f.line(f"end = min(at + {FLASH_KEYS}, stop)")
     f.line("count = end - at")
@@ -243,12 +260,29 @@ def _tile(node: Node, f: Function) -> None:
     if _is_asked(node):
         _ask(node, f)
     elif masked:
+        ranges = _call(node, "range_mask", "at_keep", "at_range", "at", "count", "at_state", "used")
         with f.block("if not full"):
-            f.line(_call(node, "range_mask", "at_keep", "at_range", "at", "count", "at_state", "used"))
+            if documents_of(node.op) is not None:
+                with f.block("if runs < 0"):
+                    _ask(node, f)
+                with f.block("else"):
+                    f.line(ranges)
+            else:
+                f.line(ranges)
     values, step, element = _sequence(node, f, "value")
     keep = "0 if full else at_keep" if masked else "0"
     tile = ["at_score", keep, "count", "at_state", _factor(node), "used"]
     f.line(_call(node, "join", *tile, "at_out", values, step, element, s.dv))
+
+
+def _skip_gap(f: Function) -> None:
+    """Statements that go on to the next key that a row sees: documents of a block's rows may lie far apart."""
+    f.line("near = high")
+    with f.block("for r in range(rows)"), f.block("if load_i64(at_range + 16 * r + 8) > at"):
+        f.line("near = min(near, max(load_i64(at_range + 16 * r), at))")
+    f.line("at = near")
+    with f.block("if at >= high"):
+        f.line("break")
 
 
 def _factor(node: Node) -> str:

@@ -228,9 +228,14 @@ class Node:
         return [t for t in terms if isinstance(t, ranged)], [t for t in terms if not isinstance(t, ranged)]
 
     @property
+    def residual(self) -> tuple[masks.Mask, ...]:
+        """The and-ed terms of the mask that are not key ranges by position."""
+        return tuple(self._ranged_terms()[1])
+
+    @property
     def has_residual(self) -> bool:
         """Whether single positions inside a row's range have to be asked for."""
-        return bool(self._ranged_terms()[1])
+        return bool(self.residual)
 
     def range_lines(self, f: Function) -> None:
         """Statements that set `lo` and `hi`, the keys that row `b, h, i` may see by position alone."""
@@ -266,7 +271,7 @@ class Node:
     def allowed_function(self) -> str:
         """`allowed(b, h, i, j)`: whether the terms that are not ranges allow a key."""
         f = self.function("allowed", "b", "h", "i", "j", doc="mask terms that are not key ranges")
-        for term in self._ranged_terms()[1]:
+        for term in self.residual:
             with f.block(f"if not ({self._test(f, term)})"):
                 f.line("return False")
         f.line("return True")
