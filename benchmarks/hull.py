@@ -48,8 +48,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     hull_bytes,
     hull_init,
 )
-from attnc_backends.numba.runtime.lanes import prefetch
-from attnc_backends.numba.runtime.memory import DT_F64, load_f64, load_i64, store_f64, store_i64
+from attnc_backends.numba.runtime.memory import DT_F64, load_f64, load_i64, prefetch, store_f64, store_i64
 from attnc_backends.numba.runtime.monotone import monotone_append, monotone_best
 from attnc_backends.numba.shared import LIBRARIES, library_source
 

@@ -1,22 +1,22 @@
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_op0(frame, t, worker, workers, scratch):
     """append to %c"""
-    d_H = load_i64(frame + 80)
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     v_k = load_i64(frame + 96)  # %k: f64[H x 2]
     t_k = load_i64(frame + 104)
     now_k = v_k + t * t_k
     s0_k = load_i64(frame + 112)
     s1_k = load_i64(frame + 120)
-    v_v = load_i64(frame + 128)  # %v: f64[H x 3]
-    t_v = load_i64(frame + 136)
+    cache0_keys = load_i64(frame + 128)
+    cache0_key_stride = load_i64(frame + 136)
+    cache0_values = load_i64(frame + 144)
+    cache0_value_stride = load_i64(frame + 152)
+    v_v = load_i64(frame + 160)  # %v: f64[H x 3]
+    t_v = load_i64(frame + 168)
     now_v = v_v + t * t_v
-    s0_v = load_i64(frame + 144)
-    s1_v = load_i64(frame + 152)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    cache0_values = load_i64(frame + 176)
-    cache0_value_stride = load_i64(frame + 184)
+    s0_v = load_i64(frame + 176)
+    s1_v = load_i64(frame + 184)
     cache0_x0 = load_i64(frame + 192)
     cache0_x0_stride = load_i64(frame + 200)
     if workers == 0:
@@ -30,10 +30,22 @@ def g0_op0(frame, t, worker, workers, scratch):
     for head in range(d_H):
         keys = cache0_keys + head * cache0_key_stride
         values = cache0_values + head * cache0_value_stride
-        for c in range(2):
-            store_f64(keys + n * 16 + c * 8, np.float64(load_f64(now_k + head * s0_k + c * s1_k)))
-        for c in range(3):
-            store_i64(values + n * 24 + c * 8, load_i64(now_v + head * s0_v + c * s1_v))
+        to_key = keys + n * 16
+        to_value = values + n * 24
+        prefetch_write(to_key + 192)
+        prefetch_write(to_value + 192)
+        prefetch(now_k + head * s0_k + 2 * t_k)
+        prefetch(now_v + head * s0_v + 2 * t_v)
+        if s1_k == 8:
+            copy_bytes(to_key, now_k + head * s0_k, 16)
+        else:
+            for c in range(2):
+                store_i64(to_key + c * 8, load_i64(now_k + head * s0_k + c * s1_k))
+        if s1_v == 8:
+            copy_bytes(to_value, now_v + head * s0_v, 24)
+        else:
+            for c in range(3):
+                store_i64(to_value + c * 8, load_i64(now_v + head * s0_v + c * s1_v))
         row = n
         at = cache0_x0 + head * cache0_x0_stride
         if not monotone_append(at, keys):
@@ -45,23 +57,22 @@ def g0_op0(frame, t, worker, workers, scratch):
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_dense_rows(frame, t, first, last, scratch):
     """hard-max, tie last, one row at a time"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     v_o = load_i64(frame + 208)  # %o: f64[H x 3]
     t_o = load_i64(frame + 216)
     now_o = v_o + t * t_o
     s0_o = load_i64(frame + 224)
-    s1_o = load_i64(frame + 232)
-    cache0_values = load_i64(frame + 176)
-    cache0_value_stride = load_i64(frame + 184)
-    v_q = load_i64(frame + 240)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 248)
+    cache0_values = load_i64(frame + 144)
+    cache0_value_stride = load_i64(frame + 152)
+    v_q = load_i64(frame + 232)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 240)
     now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 256)
-    s1_q = load_i64(frame + 264)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
+    s0_q = load_i64(frame + 248)
+    s1_q = load_i64(frame + 256)
+    cache0_keys = load_i64(frame + 128)
+    cache0_key_stride = load_i64(frame + 136)
     for unit in range(first, last):
         h = (unit // 1) % d_H
         b = unit // (1 * d_H)
@@ -73,7 +84,7 @@ def g0_n1_dense_rows(frame, t, first, last, scratch):
         lo = min(lo, hi)
         if hi == lo:
             for c in range(3):
-                store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
+                store_f64(now_o + h * s0_o + c * 8, np.float64(0.0))
             continue
         store_i64(scratch + 0, cache0_keys + (b * d_H + hk) * cache0_key_stride)
         store_i64(scratch + 8, 2 * 8)
@@ -90,49 +101,48 @@ def g0_n1_dense_rows(frame, t, first, last, scratch):
         best = shared_hardmax_row(frame, scratch)
         if best < 0:
             for c in range(3):
-                store_f64(now_o + h * s0_o + c * s1_o, np.float64(math.nan))
+                store_f64(now_o + h * s0_o + c * 8, np.float64(math.nan))
             continue
         for c in range(3):
-            store_i64(now_o + h * s0_o + c * s1_o, load_i64(cache0_values + (b * d_H + hk) * cache0_value_stride + best * 3 * 8 + c * 8))
+            store_i64(now_o + h * s0_o + c * 8, load_i64(cache0_values + (b * d_H + hk) * cache0_value_stride + best * 3 * 8 + c * 8))
     return 0
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_dense_blocks(frame, t):
     """how many query rows there are"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     return 1 * d_H * 1
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_dense_scratch(frame, t):
     """bytes of scratch per worker: what describes a row, and what it works in"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     return 1784 + 8 * 2
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 def g0_n1_answer(frame, t, b, h, hk, i, hull, hull_keys, rows_at, row_step, scratch):
     """one query row from the hull; -1 when the query is not finite"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
+    v_q = load_i64(frame + 232)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 240)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 248)
+    s1_q = load_i64(frame + 256)
     v_o = load_i64(frame + 208)  # %o: f64[H x 3]
     t_o = load_i64(frame + 216)
     now_o = v_o + t * t_o
     s0_o = load_i64(frame + 224)
-    s1_o = load_i64(frame + 232)
-    v_q = load_i64(frame + 240)  # %q: f64[H x 2]
-    t_q = load_i64(frame + 248)
-    now_q = v_q + t * t_q
-    s0_q = load_i64(frame + 256)
-    s1_q = load_i64(frame + 264)
-    cache0_values = load_i64(frame + 176)
-    cache0_value_stride = load_i64(frame + 184)
+    cache0_values = load_i64(frame + 144)
+    cache0_value_stride = load_i64(frame + 152)
     q_row = now_q + h * s0_q
     qx = load_f64(q_row + 0 * s1_q)
     qy = load_f64(q_row + 1 * s1_q)
@@ -142,41 +152,44 @@ def g0_n1_answer(frame, t, b, h, hk, i, hull, hull_keys, rows_at, row_step, scra
     values = cache0_values + (b * d_H + hk) * cache0_value_stride
     if best < 0:
         best = shared_hull_last(frame, hull, hull_keys, qx, qy, scratch)
-    for c in range(3):
-        store_i64(now_o + h * s0_o + c * s1_o, load_i64(values + best * 3 * 8 + c * 8))
+    copy_bytes(now_o + h * s0_o, values + best * 3 * 8, 24)
     return 0
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_rows(frame, t, first, last, scratch):
     """hull, tie last, one query per head"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
+    v_q = load_i64(frame + 232)  # %q: f64[H x 2]
+    t_q = load_i64(frame + 240)
+    now_q = v_q + t * t_q
+    s0_q = load_i64(frame + 248)
     v_o = load_i64(frame + 208)  # %o: f64[H x 3]
     t_o = load_i64(frame + 216)
     now_o = v_o + t * t_o
     s0_o = load_i64(frame + 224)
-    s1_o = load_i64(frame + 232)
     cache0_x0 = load_i64(frame + 192)
     cache0_x0_stride = load_i64(frame + 200)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    cache0_values = load_i64(frame + 176)
-    cache0_value_stride = load_i64(frame + 184)
+    cache0_keys = load_i64(frame + 128)
+    cache0_key_stride = load_i64(frame + 136)
+    cache0_values = load_i64(frame + 144)
+    cache0_value_stride = load_i64(frame + 152)
     own = scratch + g0_n1_dense_scratch(frame, t)
     for unit in range(first, last):
-        h = unit % d_H
-        b = unit // d_H
+        h = unit
+        b = 0
         hk = h // 1
         i = n_keys0 - 1
+        prefetch(now_q + h * s0_q + 2 * t_q)
         lo = 0
         hi = n_keys0
         hi = max(hi, 0)
         lo = min(lo, hi)
         if hi == 0:
             for c in range(3):
-                store_f64(now_o + h * s0_o + c * s1_o, np.float64(0.0))
+                store_f64(now_o + h * s0_o + c * 8, np.float64(0.0))
             continue
         hull = cache0_x0 + (b * d_H + hk) * cache0_x0_stride
         if g0_n1_answer(frame, t, b, h, hk, i, hull, cache0_keys + (b * d_H + hk) * cache0_key_stride, cache0_values + (b * d_H + hk) * cache0_value_stride, 3 * 8, own) != 0:
@@ -189,18 +202,18 @@ def g0_n1_rows(frame, t, first, last, scratch):
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_blocks(frame, t):
     """units of work: query rows"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     return 1 * d_H
 
 
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_n1_scratch(frame, t):
     """bytes of scratch per worker: dense scan, hull, keys as doubles, value rows, a row of doubles"""
-    cache0_count = load_i64(frame + 88)
+    cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     size = g0_n1_dense_scratch(frame, t) + shared_hull_scratch_bytes(frame, 3) + 8 * 3
     return size
 
@@ -223,7 +236,7 @@ def g0_cache0_x0_bytes(frame, t, capacity):
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_cache0_x0_start(frame, t, capacity):
     """empty, for every head"""
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     cache0_x0 = load_i64(frame + 192)
     cache0_x0_stride = load_i64(frame + 200)
     for head in range(d_H):
@@ -235,7 +248,7 @@ def g0_cache0_x0_start(frame, t, capacity):
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_cache0_x0_move(frame, t, place, stride, capacity):
     """every head's into a larger place"""
-    d_H = load_i64(frame + 80)
+    d_H = load_i64(frame + 88)
     cache0_x0 = load_i64(frame + 192)
     cache0_x0_stride = load_i64(frame + 200)
     for head in range(d_H):
@@ -248,11 +261,11 @@ def g0_cache0_x0_move(frame, t, place, stride, capacity):
 @njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def g0_cache0_x0_refill(frame, t, count, scratch):
     """told of the first rows"""
-    d_H = load_i64(frame + 80)
-    cache0_keys = load_i64(frame + 160)
-    cache0_key_stride = load_i64(frame + 168)
-    cache0_values = load_i64(frame + 176)
-    cache0_value_stride = load_i64(frame + 184)
+    d_H = load_i64(frame + 88)
+    cache0_keys = load_i64(frame + 128)
+    cache0_key_stride = load_i64(frame + 136)
+    cache0_values = load_i64(frame + 144)
+    cache0_value_stride = load_i64(frame + 152)
     cache0_x0 = load_i64(frame + 192)
     cache0_x0_stride = load_i64(frame + 200)
     for head in range(d_H):

@@ -24,12 +24,10 @@ def g0_n0_rows(frame, t, first, last, scratch):
     v_lse = load_i64(frame + 184)  # %lse: f32[B x 8 x N]
     s0_lse = load_i64(frame + 192)
     s1_lse = load_i64(frame + 200)
-    s2_lse = load_i64(frame + 208)
-    v_o = load_i64(frame + 216)  # %o: f32[B x 8 x N x 64]
-    s0_o = load_i64(frame + 224)
-    s1_o = load_i64(frame + 232)
-    s2_o = load_i64(frame + 240)
-    s3_o = load_i64(frame + 248)
+    v_o = load_i64(frame + 208)  # %o: f32[B x 8 x N x 64]
+    s0_o = load_i64(frame + 216)
+    s1_o = load_i64(frame + 224)
+    s2_o = load_i64(frame + 232)
     small_code()
     at_state = (scratch + 63) // 64 * 64
     at_score = at_state + 1344
@@ -107,19 +105,19 @@ def g0_n0_rows(frame, t, first, last, scratch):
             top = top if total == total or top == math.inf else math.nan
             shrink = 1.0
             store_f32(at_state + 384 + 4 * r, np.float32(shrink / total))
-            store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32((top if math.isinf(top) else top + math.log(total))))
+            store_f32(v_lse + b * s0_lse + h * s1_lse + i * 4, np.float32((top if math.isinf(top) else top + math.log(total))))
         for r in range(rows):
             h = hk * group + (start + r) % group
             i = (start + r) // group
             store_i64(at_rows + 8 * r, v_o + b * s0_o + h * s1_o + i * s2_o)
-        shared_flash_end_f32_16(frame, at_out, 64, at_state + 384, at_rows, rows, s3_o)
+        shared_flash_end_f32_16(frame, at_out, 64, at_state + 384, at_rows, rows, 4)
         for r in range(rows):
             if load_i64(at_seen + 8 * r) <= 0:
                 h = hk * group + (start + r) % group
                 i = (start + r) // group
                 for c in range(64):
-                    store_f32(v_o + b * s0_o + h * s1_o + i * s2_o + c * s3_o, np.float32(0.0))
-                store_f32(v_lse + b * s0_lse + h * s1_lse + i * s2_lse, np.float32(-math.inf))
+                    store_f32(v_o + b * s0_o + h * s1_o + i * s2_o + c * 4, np.float32(0.0))
+                store_f32(v_lse + b * s0_lse + h * s1_lse + i * 4, np.float32(-math.inf))
     return 0
 
 

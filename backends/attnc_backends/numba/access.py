@@ -61,6 +61,33 @@ def copy_element(itemsize: int, target: str, source: str) -> str:
     return f"store_{suffix}({target}, load_{suffix}({source}))"
 
 
+Run = tuple[str, str]
+"""Elements one after the other: the address of the first, and the byte stride."""
+
+_LINE = 64
+"""Bytes of a cache line."""
+
+
+def copy_row(f: Function, itemsize: int, count: int | str, target: Run, source: Run) -> None:
+    """Statements that copy `count` elements bit for bit: at once, where the number is known and they lie side
+    by side, else one by one.
+    """
+    element = copy_element(itemsize, f"{target[0]} + c * {target[1]}", f"{source[0]} + c * {source[1]}")
+    apart = [step for _, step in (target, source) if step != str(itemsize)]
+    known = isinstance(count, int) or count.isdigit()
+    at_once = f"copy_bytes({target[0]}, {source[0]}, {int(count) * itemsize if known else ''})"
+    if known and not apart:
+        f.line(at_once)
+    elif known and not any(step.isdigit() for step in apart):
+        with f.block(f"if {' and '.join(f'{step} == {itemsize}' for step in apart)}"):
+            f.line(at_once)
+        with f.block("else"), f.block(f"for c in range({count})"):
+            f.line(element)
+    else:
+        with f.block(f"for c in range({count})"):
+            f.line(element)
+
+
 @dataclass(frozen=True)
 class GraphContext:
     """What emitting any op of one graph needs to know."""
@@ -74,9 +101,9 @@ class GraphContext:
         """Whether functions of this graph take a step number `t` and addresses move with it."""
         return self.graph.is_stateful
 
-    def function(self, name: str, *params: str, doc: str = "") -> Function:
+    def function(self, name: str, *params: str, doc: str = "", inline: bool = False) -> Function:
         """A function of this graph; its name is made unique by the graph's number."""
-        return Function(self.layout, f"g{self.index}_{name}", "t", *params, doc=doc)
+        return Function(self.layout, f"g{self.index}_{name}", "t", *params, doc=doc, inline=inline)
 
     def address(self, f: Function, value: Value) -> str:
         """A local variable with the address of `value`'s first element (in this step)."""
@@ -87,8 +114,22 @@ class GraphContext:
         return f.derived(f"now_{value.name}", f"{base} + t * {f.slot(f't_{value.name}')}")
 
     def stride(self, f: Function, value: Value, axis: int) -> str:
-        """A local variable with the byte stride of `value` along `axis`."""
+        """The byte stride of `value` along `axis`: a local variable, or a number for the last axis of arrays
+        that a call makes itself.
+        """
+        if axis == value.tensor.rank - 1 and value not in self.graph.inputs:
+            return str(value.tensor.dtype.itemsize)
         return f.slot(f"s{axis}_{value.name}")
+
+    def prefetch_next(self, f: Function, value: Value, indices: list[str]) -> None:
+        """A statement that asks for a row of `value` as it will be two steps on. Nothing for long rows, which
+        the processor foresees itself, and where values are made in each step.
+        """
+        width = value.tensor.shape[-1] if value.tensor.rank else None
+        if not isinstance(width, int) or width * value.tensor.dtype.itemsize > _LINE:
+            return
+        if value in self.graph.inputs:
+            f.line(f"prefetch({self.element(f, value, indices)} + 2 * {f.slot(f't_{value.name}')})")
 
     def dim(self, f: Function, dim: Dim) -> str:
         """An expression for a size."""

@@ -149,7 +149,7 @@ def _answer(node: Node) -> str:
     """`answer(b, h, hk, i, hull, hull_keys, rows_at, row_step, scratch, dense, fits)`: one query row."""
     f = node.function(
         "answer", "b", "h", "hk", "i", "hull", "hull_keys", "rows_at", "row_step", "scratch",
-        doc="one query row from the hull; -1 when the query is not finite",
+        doc="one query row from the hull; -1 when the query is not finite", inline=True,
     )  # fmt: skip
     s = node.sizes(f)
     dtype = node.op.value_type.dtype
@@ -196,7 +196,6 @@ def _step_rows(node: Node) -> str:
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
-        assert isinstance(node.op, AttendStep)
         if _is_delayed(node.op):
             # The hull runs behind the cache: keys come in when the mask lets the first query see them.
             f.line(f"n_hull = load_i64(hull + {HULL_COUNT})")

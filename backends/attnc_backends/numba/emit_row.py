@@ -6,16 +6,20 @@ the keys from `lo` to `hi`; `unit` numbers units of work; `scratch` begins with 
 
 from __future__ import annotations
 
-from attnc_backends.numba.access import copy_element, load_double, store
+from attnc_backends.numba.access import copy_row, load_double, store
 from attnc_backends.numba.node import Node, tie_of
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.normalizer import Tie
+from attnc_ir.ops import AttendStep
 
 
 def step_row(node: Node, f: Function) -> None:
-    """Statements for the coordinates of query row `unit` of a step."""
+    """Statements for the coordinates of query row `unit` of a step; the queries after next are asked for."""
     s = node.sizes(f)
-    f.line(f"h = unit % {s.hq}\nb = unit // {s.hq}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+    place = "h = unit\nb = 0" if s.b == "1" else f"h = unit % {s.hq}\nb = unit // {s.hq}"
+    f.line(f"{place}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
+    assert isinstance(node.op, AttendStep)
+    node.context.prefetch_next(f, node.op.query, ["b", "h", "0"])
 
 
 def batch_row(node: Node, f: Function) -> str:
@@ -101,10 +105,7 @@ def write_copy(node: Node, f: Function, out: tuple[str, str], found: str, elemen
     """Statements that copy the value row at `found`, whose elements lie `element` bytes apart, to `out` (address
     and step).
     """
-    target, step = out
-    itemsize = node.op.value_type.dtype.itemsize
-    with f.block(f"for c in range({node.sizes(f).dv})"):
-        f.line(copy_element(itemsize, f"{target} + c * {step}", f"{found} + c * {element}"))
+    copy_row(f, node.op.value_type.dtype.itemsize, node.sizes(f).dv, out, (found, element))
 
 
 def write_doubles(node: Node, f: Function, out: tuple[str, str], row: str) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from attnc_backends.interface import State
+from attnc_backends.numba.arena import Entry
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.memory import Frames, address_of
 from attnc_backends.numba.node import BROKEN_PROMISE, EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
-from attnc_backends.numba.state import Entry, NumbaState
+from attnc_backends.numba.state import NumbaState
 from attnc_backends.numba.threads import resolve_threads, run_workers
 from attnc_ir.arguments import Bound, Signature, check_counts, check_sizes
 from attnc_ir.attributes.bias import ExprBias

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from attnc_backends.numba.access import GraphContext, copy_element, load_double, store
+from attnc_backends.numba.access import GraphContext
+from attnc_backends.numba.emit_append import emit_append
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
-from attnc_backends.numba.emit_promise import promise_lines
 from attnc_backends.numba.makers import making_of, notes_of, structure_of
-from attnc_backends.numba.node import BROKEN_PROMISE, NON_FINITE_KEY, OK, Node
+from attnc_backends.numba.node import Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
-from attnc_ir.promises import promised_for_cache
 from attnc_ir.types import DType
 
 
@@ -38,18 +37,21 @@ class CachePlan:
         return DType.F64 if any(s.wide_keys for s in self.structures) else self.op.key.dtype
 
     @property
-    def key_bytes(self) -> int:
-        """Bytes of one stored key."""
+    def key_width(self) -> int:
+        """Elements of a key."""
         (width,) = self.op.key.shape
         assert isinstance(width, int)
-        return width * self.key_dtype.itemsize
+        return width
+
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of one stored key."""
+        return self.key_width * self.key_dtype.itemsize
 
     @property
     def value_bytes(self) -> int:
         """Bytes of one stored value row."""
-        (width,) = self.op.value.shape
-        assert isinstance(width, int)
-        return width * self.op.value.dtype.itemsize
+        return self.value_width * self.op.value.dtype.itemsize
 
     @property
     def value_width(self) -> int:
@@ -124,7 +126,9 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
             if node.may_be_unsettled:
                 unsettled.add(number)
         elif isinstance(op, Append):
-            program.functions += [_append(context, op, number, plans[roots[op.cache.name].results[0].name])]
+            program.functions.append(
+                emit_append(context, op, number, plans[roots[op.cache.name].results[0].name])
+            )
         else:
             program.functions.append(emit_elementwise(context, op, f"op{number}"))
     program.unsettled = frozenset(unsettled)
@@ -157,69 +161,6 @@ def _op_entry(context: GraphContext, number: int) -> str:
     f.line(
         f"return {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)"
     )
-    return f.text()
-
-
-def _append(context: GraphContext, op: Append, number: int, plan: CachePlan) -> str:
-    """`opN(frame, t, scratch)`: check all heads' keys, then store rows and tell structures."""
-    f = context.function(
-        f"op{number}", "worker", "workers", "scratch", doc=f"append to %{plan.op.results[0].name}"
-    )
-    with f.block("if workers == 0"):
-        sizes = [structure.scratch for structure in plan.structures]
-        f.line(f"return max({', '.join(['0', '0', *sizes])})")
-    c = f"cache{plan.number}"
-    heads = _heads_text(context, plan, f)
-    rank = len(plan.op.heads)
-    indices = {0: [], 1: ["head"], 2: ["b", "hk"]}[rank]
-    f.line(f"n = load_i64({f.slot(f'{c}_count')})")
-    key_at = context.element(f, op.key, [*indices, "c"])
-    value_at = context.element(f, op.value, [*indices, "c"])
-    width = plan.op.key.shape[0]
-    promises = [one.promise for one in promised_for_cache(context.graph, plan.op)]
-    assert isinstance(width, int)
-    # All keys are looked at before the first row is stored, so that a bad one leaves the cache as it was.
-    for phase in ("check", "promises", "store") if promises else ("check", "store"):
-        with f.block(f"for head in range({heads})"):
-            if rank == 2:
-                f.line(
-                    f"b = head // {context.dim(f, plan.op.heads[1])}\nhk = head % {context.dim(f, plan.op.heads[1])}"
-                )
-            if phase == "check":
-                with (
-                    f.block(f"for c in range({width})"),
-                    f.block(f"if not math.isfinite({load_double(plan.op.key.dtype, key_at)})"),
-                ):
-                    f.line(
-                        f"store_i64(frame + {8 * context.layout.slot('fault_h')}, head)\nreturn {NON_FINITE_KEY}"
-                    )
-                continue
-            f.line(f"keys = {f.slot(f'{c}_keys')} + head * {f.slot(f'{c}_key_stride')}")
-            if phase == "promises":
-                promise_lines(
-                    f,
-                    promises,
-                    width,
-                    lambda at: load_double(plan.op.key.dtype, context.element(f, op.key, [*indices, at])),
-                    lambda at: load_double(
-                        plan.key_dtype,
-                        f"keys + (n - 1) * {plan.key_bytes} + {at} * {plan.key_dtype.itemsize}",
-                    ),
-                    "n == 0",
-                    f"return {BROKEN_PROMISE}",
-                )
-                continue
-            f.line(f"values = {f.slot(f'{c}_values')} + head * {f.slot(f'{c}_value_stride')}")
-            with f.block(f"for c in range({width})"):
-                place = f"keys + n * {plan.key_bytes} + c * {plan.key_dtype.itemsize}"
-                f.line(store(plan.key_dtype, place, load_double(plan.op.key.dtype, key_at)))
-            with f.block(f"for c in range({plan.value_width})"):
-                itemsize = plan.op.value.dtype.itemsize
-                f.line(copy_element(itemsize, f"values + n * {plan.value_bytes} + c * {itemsize}", value_at))
-            for which, structure in enumerate(plan.structures):
-                if structure.append:
-                    f.line(f"row = n\nat = {_structure_at(f, plan, which)}\n{structure.append}")
-    f.line(f"store_i64({c}_count, n + 1)\nreturn {OK}")
     return f.text()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from attnc_ir.ops import Constant
 from attnc_ir.storage import NUMPY, Array
 from attnc_ir.types import Symbol, TensorType
 from attnc_ir.values import Value
+
+if TYPE_CHECKING:
+    from attnc_backends.numba.arena import Spare
 
 MAX_BYTES = 1 << 46
 """More than any machine holds: a product of sizes beyond it is refused before it can overflow."""
@@ -74,6 +77,7 @@ class Frames:
         self.made = [self._places(v) for v in made]
         self.is_output = {v.name: v.name in outputs for v in made}
         self.dims = [(slots[f"d_{s}"], s) for s in self._symbols() if f"d_{s}" in slots]
+        self.spares: list[Spare] = []
         self.constants = [(slots[constant_slot(op)], _constant_array(op)) for op in program.constants]
 
     def blank(self) -> npt.NDArray[np.int64]:

@@ -75,9 +75,9 @@ class Node:
         """A call of one of the node's functions from inside another."""
         return f"g{self.context.index}_{self.name(part)}(frame, t{''.join(', ' + a for a in args)})"
 
-    def function(self, part: str, *params: str, doc: str = "") -> Function:
+    def function(self, part: str, *params: str, doc: str = "", inline: bool = False) -> Function:
         """A new function of the node."""
-        return self.context.function(self.name(part), *params, doc=doc)
+        return self.context.function(self.name(part), *params, doc=doc, inline=inline)
 
     def head_blocks(self) -> str:
         """`blocks()` of a strategy whose unit of work is a key head, or a query row in a step."""

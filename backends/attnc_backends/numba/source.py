@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from attnc_backends.numba.inline import HELPER
 
 DECORATOR = HELPER + ")"
+INLINE_DECORATOR = HELPER + ", forceinline=True)"
 
 FAULT_SLOT = 0
 """The slot that a look-up outside its table sets."""
@@ -40,13 +41,18 @@ class FrameLayout:
 
 
 class Function:
-    """The source of one function `name(*params)`; `frame` is its first parameter."""
+    """The source of one function `name(*params)`; `frame` is its first parameter. `inline`: its callers get a
+    copy of it, and so do those of what it calls, unless that is said to stay out of line.
+    """
 
-    def __init__(self, layout: FrameLayout, name: str, *params: str, doc: str = "") -> None:
+    def __init__(
+        self, layout: FrameLayout, name: str, *params: str, doc: str = "", inline: bool = False
+    ) -> None:
         self.layout = layout
         self.name = name
         self.params = ("frame", *params)
         self.doc = doc
+        self.inline = inline
         self._body: list[str] = []
         self._loads: dict[str, str] = {}
         self._depth = 1
@@ -89,7 +95,10 @@ class Function:
 
     def text(self) -> str:
         """The function as source."""
-        lines = [DECORATOR, f"def {self.name}({', '.join(self.params)}):"]
+        lines = [
+            INLINE_DECORATOR if self.inline else DECORATOR,
+            f"def {self.name}({', '.join(self.params)}):",
+        ]
         if self.doc:
             lines.append(f'    """{self.doc}"""')
         lines += [f"    {load}" for load in self._loads.values()]

@@ -1,150 +1,24 @@
-"""The arena of a state: every cache's rows and structures in one block of memory, addressed by offsets.
-
-The layout is a pure function of the number of rows there is room for. Memory that was never written costs no
-pages, so a state reserves address space for millions of rows at once and never has to move. Where the system
-refuses that, or the space is used up, a larger arena takes over rows by copying, structures by moving.
-"""
+"""A state of a stateful graph: its arena, how many steps were taken, and who may use it."""
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from attnc_backends.numba.arena import MAX_ROWS, Arena, Entry, Section, first_arena
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import CachePlan, GraphProgram
-from attnc_backends.numba.memory import Frames, address_of, allocate, reserve
-from attnc_backends.numba.runtime.hull_layout import HULL_MAX_CAPACITY
+from attnc_backends.numba.memory import Frames, address_of
 from attnc_backends.numba.structures import slot_of
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.ops import Append
 from attnc_ir.snapshot import CacheRows, Snapshot, check_snapshot
 from attnc_ir.storage import NUMPY, Array, convert
 from attnc_ir.types import DType, Symbol
-
-FIRST_CAPACITY = 256
-MAX_ROWS = HULL_MAX_CAPACITY
-"""Rows per head that a hull can number."""
-RESERVED_BYTES = 1 << 36
-"""Address space that a state asks for."""
-_ALIGN = 64
-_PAGE = 4096
-
-Entry = Callable[[int, int, int, int, int], int]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Where one cache lies in the arena: offsets and strides in bytes; strides are from head to head."""
-
-    count: int
-    keys: int
-    key_stride: int
-    values: int
-    value_stride: int
-    heads: int
-    structures: tuple[tuple[int, int], ...] = ()
-    """Offset and stride of each structure."""
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN
-
-
-def _stride(size: int) -> int:
-    """From head to head. Not a multiple of a page: the same rows of all heads would share cache lines."""
-    return _aligned(size) if size < _PAGE else -(-size // _PAGE) * _PAGE + 5 * _ALIGN
-
-
-def first_arena(frames: Frames, entry: Entry, dims: Mapping[str, int]) -> Arena:
-    """An arena with as much room as may be reserved."""
-    capacity = MAX_ROWS
-    while capacity > FIRST_CAPACITY:
-        arena = Arena(frames, entry, dims, capacity, reserved=True)
-        if arena.size <= RESERVED_BYTES:
-            if arena.memory.size > 0:
-                return arena
-            break
-        capacity >>= 1
-    return Arena(frames, entry, dims, FIRST_CAPACITY)
-
-
-class Arena:
-    """The memory of a state with room for `capacity` rows per head.
-
-    A reserved one may end up without memory: when it is larger than RESERVED_BYTES, or the system refuses.
-    """
-
-    def __init__(
-        self,
-        frames: Frames,
-        entry: Entry,
-        dims: Mapping[str, int],
-        capacity: int,
-        *,
-        reserved: bool = False,
-    ) -> None:
-        program = frames.program
-        self.capacity = capacity
-        self.sections: list[Section] = []
-        offset = 0
-        scratch_frame = frames.blank()
-        sizes = [
-            _stride(entry(address_of(scratch_frame), Command.STRUCTURE_BYTES, capacity, number, 0))
-            for number in range(len(program.structures))
-        ]
-        for plan in program.caches:
-            heads = math.prod(dims[d.name] if isinstance(d, Symbol) else d for d in plan.op.heads)
-            key_stride, value_stride = (
-                _stride(capacity * plan.key_bytes),
-                _stride(capacity * plan.value_bytes),
-            )
-            count = offset
-            keys = count + _ALIGN
-            values = keys + heads * key_stride
-            offset = values + heads * value_stride
-            structures = []
-            for _ in plan.structures:
-                structures.append((offset, sizes.pop(0)))
-                offset += heads * structures[-1][1]
-            self.sections.append(
-                Section(count, keys, key_stride, values, value_stride, heads, tuple(structures))
-            )
-        self.size = max(offset, 1)
-        self.memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
-        if reserved:
-            memory = reserve(self.size) if self.size <= RESERVED_BYTES else None
-            if memory is None:
-                return
-            self.memory = memory
-        else:
-            what = f"graph @{program.graph.name}: a state with room for {capacity:,} positions"
-            self.memory = allocate((self.size,), np.dtype(np.uint8), what)
-        for section in self.sections:
-            self.set_count(section, 0)
-
-    def set_count(self, section: Section, count: int) -> None:
-        """Set how many rows a cache holds."""
-        self.memory[section.count : section.count + 8].view(np.int64)[0] = count
-
-    def count(self, section: Section) -> int:
-        """How many rows a cache holds."""
-        return int(self.memory[section.count : section.count + 8].view(np.int64)[0])
-
-    def rows(
-        self, section: Section, head: int, which: str, row_bytes: int, count: int
-    ) -> npt.NDArray[np.uint8]:
-        """The first rows of one head as bytes, a view."""
-        base, stride = (
-            (section.keys, section.key_stride) if which == "keys" else (section.values, section.value_stride)
-        )
-        start = base + head * stride
-        return self.memory[start : start + count * row_bytes]
 
 
 class NumbaState:
@@ -227,12 +101,14 @@ class NumbaState:
                 f"a state holds at most {MAX_ROWS:,} positions per head; {needed:,} are asked for"
             )
         if needed <= self.arena.capacity:
+            self.arena.most = max(self.arena.most, needed)
             return
         # Half as much again than asked for, so that a long extend is not followed by a growth at the very
         # next step.
         capacity = min(max(needed + needed // 2, 2 * self.arena.capacity), MAX_ROWS)
         larger = Arena(self.frames, self.entry, self.dims, capacity)
         self._copy_rows(larger)
+        larger.most = needed
         self.arena = larger
 
     def _copy_rows(self, target: Arena) -> None:
@@ -243,6 +119,7 @@ class NumbaState:
         for plan, old, new in zip(self.program.caches, source.sections, target.sections, strict=True):
             count = source.count(old)
             target.set_count(new, count)
+            target.most = max(target.most, count)
             for head in range(old.heads):
                 for which, row in (("keys", plan.key_bytes), ("values", plan.value_bytes)):
                     target.rows(new, head, which, row, count)[:] = source.rows(old, head, which, row, count)

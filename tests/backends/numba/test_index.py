@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnc
-from attnc_backends.numba import state as state_memory
+from attnc_backends.numba import arena as state_memory
 from running_cases import assert_same, columns, drive, everywhere
 
 # Addresses are computed in the graph; %z moves single keys off the parabola.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import attnc
+from attnc_backends.numba import arena as state_module
 from attnc_backends.numba import lower
-from attnc_backends.numba import state as state_module
 from attnc_backends.numba.makers import MAKINGS
 from attnc_backends.numba.structures import Structure
 from attnc_ir.attributes.strategy import Dense

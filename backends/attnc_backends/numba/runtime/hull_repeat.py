@@ -18,7 +18,10 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_REPEAT,
     HULL_WITH_MEAN,
 )
-from attnc_backends.numba.runtime.memory import load_i64, store_i32, store_i64
+from attnc_backends.numba.runtime.memory import load_i64, prefetch_write, store_i32, store_i64
+
+# How many bytes ahead links are asked for: of many heads, each is a stream of its own.
+_HULL_LINKS_AHEAD = 128
 
 
 @njit(nogil=True, error_model="numpy")
@@ -28,7 +31,9 @@ def hull_join(h: int, group: int, kind: int, position: int) -> None:
     store_i64(g + HULL_GROUP_LAST, position)
     if load_i64(h + HULL_WITH_MEAN) != 0:
         place = kind * load_i64(h + HULL_CAPACITY) + load_i64(g + HULL_GROUP_TAIL)
-        store_i32(h + load_i64(h + HULL_LINKS_AT) + 4 * place, position)
+        link = h + load_i64(h + HULL_LINKS_AT) + 4 * place
+        prefetch_write(link + _HULL_LINKS_AHEAD)
+        store_i32(link, position)
         store_i64(g + HULL_GROUP_TAIL, position)
         store_i64(g + HULL_GROUP_COUNT, load_i64(g + HULL_GROUP_COUNT) + 1)
 

@@ -52,26 +52,6 @@ def bit_count(bits: int) -> int:
     return _bit_count(bits)
 
 
-@intrinsic
-def _prefetch(typingctx: object, address: types.Type) -> tuple[object, object]:
-    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
-        pointer = ir.IntType(8).as_pointer()
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
-        name = "llvm.prefetch.p0i8"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        builder.call(function, [builder.inttoptr(args[0], pointer), i32(0), i32(3), i32(1)])
-        return ir.Constant(pointer, None)  # no value
-
-    return types.void(types.int64), codegen
-
-
-@njit(nogil=True, error_model="numpy")
-def prefetch(address: int) -> None:
-    """Ask for the cache line at `address`, which need not be valid."""
-    _prefetch(address)
-
-
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _low_bits(bits: int, count: int) -> int:
     """How many of the lowest `count` bits, 0 to 64 of them, are set."""

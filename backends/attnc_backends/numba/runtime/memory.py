@@ -349,6 +349,44 @@ def fill_zero(dst: int, n: int) -> None:
     _fill_zero(dst, n)
 
 
+def _asks(builder: ir.IRBuilder, address: ir.Value, write: int) -> ir.Value:
+    pointer = ir.IntType(8).as_pointer()
+    i32 = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+    name = "llvm.prefetch.p0i8"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    builder.call(function, [builder.inttoptr(address, pointer), i32(write), i32(3), i32(1)])
+    return ir.Constant(pointer, None)  # no value
+
+
+@intrinsic
+def _prefetch(typingctx: object, address: types.Type) -> tuple[object, object]:
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        return _asks(builder, args[0], 0)
+
+    return types.void(types.int64), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def prefetch(address: int) -> None:
+    """Ask for the cache line at `address`, which need not be valid."""
+    _prefetch(address)
+
+
+@intrinsic
+def _prefetch_write(typingctx: object, address: types.Type) -> tuple[object, object]:
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        return _asks(builder, args[0], 1)
+
+    return types.void(types.int64), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def prefetch_write(address: int) -> None:
+    """Ask for the cache line at `address`, which need not be valid, to write to it."""
+    _prefetch_write(address)
+
+
 @njit(nogil=True, error_model="numpy")
 def load_bf16(address: int) -> float:
     """The bfloat16 at `address`, as a float32 (exact: a bfloat16 is the upper half of a float32)."""

@@ -66,7 +66,7 @@ def _monotone_append_level(h: int, keys: int, position: int) -> bool:
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def monotone_append(h: int, keys: int) -> bool:
     """Append the newest key to the hull at `h`, or change nothing: then hull_append has to. O(1).
 
@@ -95,7 +95,7 @@ def monotone_append(h: int, keys: int) -> bool:
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _monotone_rise(at: int, qx: float, qy: float) -> tuple[float, float]:
     """The score of the key at `at` minus that of the one before it, and a bound of its error."""
     p = qx * (load_f64(at) - load_f64(at - 16))
@@ -103,7 +103,7 @@ def _monotone_rise(at: int, qx: float, qy: float) -> tuple[float, float]:
     return p + r, FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _monotone_guess(keys: int, last: int, at: int, qx: float, qy: float) -> int:
     """Where the score stops rising, if the rise from key to key changes as it does at interior position `at`;
     -1 where there is no telling.
@@ -116,7 +116,7 @@ def _monotone_guess(keys: int, last: int, at: int, qx: float, qy: float) -> int:
     return min(max(at + math.ceil(way), 0), last)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _monotone_wins(keys: int, last: int, guess: int, qx: float, qy: float) -> bool:
     """Whether filters can tell that the score rises to position `guess` and falls behind it."""
     at = keys + 16 * guess
@@ -149,7 +149,7 @@ def _monotone_end(h: int, keys: int, last: int, qx: float, qy: float) -> int:
     return 0 if bend == 0 and -(p + r) > error else -1
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def monotone_best(h: int, keys: int, qx: float, qy: float) -> int:
     """The only key with the highest score for (qx, qy), or -1 where that takes hull_first and its like.
 
