@@ -6,7 +6,7 @@ that text into an `Executable`. Nothing here knows how; the planner reaches back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +57,16 @@ class State(Protocol):
         ...
 
 
+class QuickCall(Protocol):
+    """`run` for calls like earlier ones, with arrays in the order of inputs, or else by name."""
+
+    def __call__(self, args: Sequence[object], named: Arrays, /) -> Results | None:
+        """What `run` gives, or None: the call is not like an earlier one, or not right, and `run` has to see
+        it.
+        """
+        ...
+
+
 class Executable(Protocol):
     """Compiled graphs, called by name."""
 
@@ -72,6 +82,14 @@ class Executable(Protocol):
 
     def run(self, graph: str, arrays: Arrays, threads: int) -> Results:
         """Run a stateless graph."""
+        ...
+
+    def quick(self, graph: str) -> QuickCall | None:
+        """Quick calls of a stateless graph, where there are such."""
+        ...
+
+    def quick_step(self, state: State, args: Sequence[object], arrays: Arrays) -> Results | None:
+        """`step` as a quick call; the state is one that this executable made."""
         ...
 
     def state(self, graph: str, dims: Mapping[str, int]) -> State:

@@ -5,7 +5,7 @@ Slow and exact; what every other backend is measured against. Its source is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnc_backends.interface import Emitted, State
@@ -27,6 +27,12 @@ class NumpyExecutable:
 
     def run(self, graph: str, arrays: Mapping[str, object], threads: int) -> tuple[Array, ...]:
         return run(self.module[graph], arrays)
+
+    def quick(self, graph: str) -> None:
+        return None
+
+    def quick_step(self, state: State, args: Sequence[object], arrays: Mapping[str, object]) -> None:
+        return None
 
     def state(self, graph: str, dims: Mapping[str, int]) -> ReferenceState:
         return ReferenceState(self.module[graph], dims)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,7 @@ class Program:
         self._stages = stages
         self._emitted = emitted
         self._executable = executable
+        self._quick = {name: quick for name in module.names if (quick := executable.quick(name)) is not None}
 
     def __repr__(self) -> str:
         return f"<attnc program: {', '.join('@' + name for name in self.module.names)}>"
@@ -206,6 +207,9 @@ class Program:
         """Run a stateless graph; a stateful one runs from an empty state over arrays with a leading axis of
         positions.
         """
+        quick = self._quick.get(graph) if type(graph) is str else None
+        if quick is not None and (results := quick(args, arrays)) is not None:
+            return results[0] if len(results) == 1 else results
         found = self._graph(graph)
         if found.is_stateful:
             return self.extend(self.state(graph), *args, **arrays)
@@ -220,6 +224,13 @@ class Program:
             raise ArgumentError(f"graph @{found.name} has a cache; call it, or step a state of it")
         workers = self.threads if threads is None else resolve_threads(threads)
         return _unwrapped(self._executable.run(found.name, arrays, workers))
+
+    def quick(self, graph: str, args: Sequence[object]) -> tuple[Array, ...] | None:
+        """What `run` would give for arrays in the order of inputs, as a tuple, if a call of just this kind
+        was made before and nothing is wrong with it; else None, and nothing was done.
+        """
+        quick = self._quick.get(graph)
+        return None if quick is None else quick(args, {})
 
     def __getitem__(self, graph: str) -> GraphCall:
         return GraphCall(self, self._graph(graph).name)
@@ -397,6 +408,10 @@ class State:
     ) -> Any:
         if program is not self._program:
             raise StateError("this state belongs to another program; make one with this program's state()")
+        if single and self._inner is not None:
+            results = program._executable.quick_step(self._inner, args, arrays)
+            if results is not None:
+                return results[0] if len(results) == 1 else results
         named = program._named(self._graph, args, arrays)
         take = program._executable.step if single else program._executable.extend
         if self._inner is not None:

@@ -304,8 +304,19 @@ def g0_steps(frame, first, last, scratch):
 @njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def g0_entry(frame, command, a, b, scratch):
     """the commands of @memory"""
+    of_objects = command == 6
+    if of_objects:
+        store_i64(frame + 0, 0)
+        store_i64(frame + 232, load_i64(load_i64(frame + 264) + 16))  # %q
+        store_i64(frame + 96, load_i64(load_i64(frame + 272) + 16))  # %k
+        store_i64(frame + 160, load_i64(load_i64(frame + 280) + 16))  # %v
+        store_i64(frame + 208, load_i64(load_i64(frame + 288) + 16))  # %o
+        command = 0
     if command == 0:
-        return g0_steps(frame, a, b, scratch)
+        status = g0_steps(frame, a, b, scratch)
+        if of_objects and status == 0:
+            status = load_i64(frame + 0)
+        return status
     if command == 2 and b == 0:
         return g0_cache0_x0_bytes(frame, 0, a)
     if command == 3 and b == 0:

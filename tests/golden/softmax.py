@@ -152,6 +152,19 @@ def g0_op0(frame, t, worker, workers, scratch):
 @njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def g0_entry(frame, op, worker, workers, scratch):
     """One worker's share of one op of @prefill; workers 0 asks for its scratch bytes."""
-    if op == 0:  # attend -> %o, %lse
-        return g0_op0(frame, 0, worker, workers, scratch)
-    return -1
+    first, last = op, op + 1
+    if op == -1:  # all, and the frame has array objects
+        store_i64(frame + 0, 0)
+        store_i64(frame + 64, load_i64(load_i64(frame + 240) + 16))  # %q
+        store_i64(frame + 104, load_i64(load_i64(frame + 248) + 16))  # %k
+        store_i64(frame + 144, load_i64(load_i64(frame + 256) + 16))  # %v
+        store_i64(frame + 208, load_i64(load_i64(frame + 264) + 16))  # %o
+        store_i64(frame + 184, load_i64(load_i64(frame + 272) + 16))  # %lse
+        first, last = 0, 1
+    for number in range(first, last):
+        status = -1
+        if number == 0:  # attend -> %o, %lse
+            status = g0_op0(frame, 0, worker, workers, scratch)
+        if status != 0:
+            return status
+    return load_i64(frame + 0) if op == -1 else 0

@@ -117,7 +117,7 @@ class Arena:
         self.dims = dims
         self.reserved = False
         self.most = 0
-        """The most rows per head that there have been."""
+        """The most rows per head that there were whenever the number was set."""
         self.sections: list[Section] = []
         offset = 0
         scratch_frame = frames.blank()
@@ -156,16 +156,19 @@ class Arena:
             self.memory = allocate((self.size,), np.dtype(np.uint8), what)
         for section in self.sections:
             self.set_count(section, 0)
+        self.most = 0
 
     def _reserve(self) -> npt.NDArray[np.uint8] | None:
         return reserve(self.size) if self.size <= RESERVED_BYTES else None
 
     def __del__(self) -> None:
         """Leave the memory to the next state, if it was reserved and holds little."""
+        if not self.reserved:
+            return
         # Structures are seldom larger than what they are about.
-        rows = sum(s.heads * (s.key_bytes + s.value_bytes) for s in self.sections)
-        touched = 2 * self.most * rows
-        if not self.reserved or touched > SPARE_BYTES:
+        row = sum(section.heads * (section.key_bytes + section.value_bytes) for section in self.sections)
+        touched = 2 * row * max(self.most, *(self.count(section) for section in self.sections))
+        if touched > SPARE_BYTES:
             return
         spares = self.frames.spares
         spares.append(Spare(self.dims, self.capacity, self.memory, touched))
@@ -174,6 +177,7 @@ class Arena:
 
     def set_count(self, section: Section, count: int) -> None:
         """Set how many rows a cache holds."""
+        self.most = max(self.most, self.count(section))
         self.memory[section.count : section.count + 8].view(np.int64)[0] = count
 
     def count(self, section: Section) -> int:

@@ -14,11 +14,20 @@ from typing import Final
 from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.shared import shared_intrinsics
-from attnc_backends.numba.source import RUNTIME_SLOT, Function
+from attnc_backends.numba.source import FAULT_SLOT, RUNTIME_SLOT, Function
 from attnc_backends.numba.structures import slot_of
 from attnc_ir.ops import Append, AttentionOp
 
 ENTRY_DECORATOR = '@njit("int64(int64, int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy", boundscheck=False)'
+
+
+ALL_OPS: Final = -1
+"""The op of a stateless entry that means all, in order, on the array objects of the frame, until one has
+trouble: then not 0.
+"""
+
+ARRAY_DATA: Final = 16
+"""Where in an array object the address of its elements stands (NumPy's binary interface)."""
 
 
 class Command:
@@ -40,6 +49,8 @@ class Command:
     """Structure `b` from address and stride `move_from`, `move_stride` of the frame, to capacity `a`."""
     STRUCTURE_REFILL: Final = 5
     """Tell structure `b` of the first `a` rows of its cache."""
+    STEPS_OF_OBJECTS: Final = 6
+    """`STEPS` from op 0 on, on the array objects of the frame; not 0 if a look-up met an index outside, too."""
 
 
 def emit_source(programs: Sequence[GraphProgram]) -> str:
@@ -87,15 +98,38 @@ def _entry(program: GraphProgram) -> str:
     return _stateful_entry(program) if program.context.stateful else _stateless_entry(program)
 
 
+def _object_lines(program: GraphProgram) -> list[str]:
+    """Statements that put the places of the frame's array objects into it, and let no fault stand."""
+    slots = program.context.layout.slots
+    lines = [f"store_i64(frame + {8 * FAULT_SLOT}, 0)"]
+    for value in program.objects:
+        if (slot := slots.get(f"v_{value.name}")) is not None:
+            at = f"load_i64(frame + {8 * slots[f'o_{value.name}']})"
+            lines.append(f"store_i64(frame + {8 * slot}, load_i64({at} + {ARRAY_DATA}))  # {value}")
+    return lines
+
+
 def _stateless_entry(program: GraphProgram) -> str:
     lines = [ENTRY_DECORATOR, f"def {program.entry}(frame, op, worker, workers, scratch):"]
     lines.append(
         f'    """One worker\'s share of one op of @{program.graph.name}; workers 0 asks for its scratch bytes."""'
     )
+    lines.append("    first, last = op, op + 1")
+    result = "0"
+    if program.objects:
+        result = f"load_i64(frame + {8 * FAULT_SLOT}) if op == {ALL_OPS} else 0"
+        lines.append(f"    if op == {ALL_OPS}:  # all, and the frame has array objects")
+        lines += [f"        {line}" for line in _object_lines(program)]
+        lines.append(f"        first, last = 0, {len(program.ops)}")
+    # One call of each op: what is called twice is compiled into two places.
+    lines.append("    for number in range(first, last):\n        status = -1")
     for number, op in enumerate(program.ops):
-        lines.append(f"    if op == {number}:  # {op.mnemonic} -> {', '.join(str(r) for r in op.results)}")
-        lines.append(f"        return {_call(program, number, 'worker', 'workers', 'scratch')}")
-    lines.append("    return -1")
+        lines.append(
+            f"        if number == {number}:  # {op.mnemonic} -> {', '.join(str(r) for r in op.results)}"
+        )
+        lines.append(f"            status = {_call(program, number, 'worker', 'workers', 'scratch')}")
+    lines.append("        if status != 0:\n            return status")
+    lines.append(f"    return {result}")
     return "\n".join(lines)
 
 
@@ -118,8 +152,16 @@ def _stateful_entry(program: GraphProgram) -> str:
     e = Function(
         layout, program.entry, "command", "a", "b", "scratch", doc=f"the commands of @{program.graph.name}"
     )
+    if program.objects:
+        e.line(f"of_objects = command == {Command.STEPS_OF_OBJECTS}")
+        with e.block("if of_objects"):
+            e.line("\n".join([*_object_lines(program), f"command = {Command.STEPS}"]))
     with e.block(f"if command == {Command.STEPS}"):
-        e.line(f"return g{index}_steps(frame, a, b, scratch)")
+        e.line(f"status = g{index}_steps(frame, a, b, scratch)")
+        if program.objects:
+            with e.block("if of_objects and status == 0"):
+                e.line(f"status = load_i64(frame + {8 * FAULT_SLOT})")
+        e.line("return status")
     for count, (plan, number) in enumerate(program.structures):
         name = f"g{index}_{slot_of(plan.number, number)}"
         source, stride = (f"load_i64(frame + {8 * layout.slot(n)})" for n in ("move_from", "move_stride"))

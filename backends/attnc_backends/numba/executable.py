@@ -5,7 +5,7 @@ errors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +13,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from attnc_backends.interface import State
-from attnc_backends.numba.arena import Entry
+from attnc_backends.interface import QuickCall, State
+from attnc_backends.numba.arena import FIRST_CAPACITY, Entry
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.memory import Frames, address_of
 from attnc_backends.numba.node import BROKEN_PROMISE, EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
+from attnc_backends.numba.quick import LANE_BYTES, Quick
 from attnc_backends.numba.state import NumbaState
 from attnc_backends.numba.threads import resolve_threads, run_workers
 from attnc_ir.arguments import Bound, Signature, check_counts, check_sizes
@@ -61,6 +62,7 @@ class NumbaGraph:
         }
         """Ops whose masks have lengths or prefix counts that other ops compute."""
         self.promised = first_readers(program.graph)
+        self.quick = Quick(program, self.entry)
 
     def _where(self, op: Op) -> str:
         return f"graph @{self.graph.name}, {op.results[0]}"
@@ -72,12 +74,20 @@ class NumbaGraph:
         bound = self.signature.bind(arrays)
         self.signature.check_values(bound)
         frame, values = self.frames.new(bound)
+        quick = self.quick.possible
         for number, op in enumerate(self.program.ops):
             if number in self.computed_counts:
                 self._check_counts(op, values, bound)
             check_operand(self.graph, self.promised.get(op.results[0].name, ()), values)
-            workers = min(threads, self._units(op, bound)) if self._work(op, bound) >= PARALLEL_WORK else 1
+            large = self._work(op, bound) >= PARALLEL_WORK
+            workers = min(threads, self._units(op, bound)) if large else 1
             self._run_op(number, op, frame, values, bound, workers)
+            quick = quick and not large
+        if quick:
+            at = address_of(frame)
+            size = max((self.entry(at, n, 0, 0, 0) for n in range(len(self.program.ops))), default=0)
+            if size <= LANE_BYTES:
+                self.quick.learn(frame, values, np.empty(max(size, 1), np.uint8))
         return self.frames.results(values)
 
     def _run_op(
@@ -220,7 +230,16 @@ class NumbaGraph:
                 raise
             state.advance(steps)
             results = self.frames.results(values)
+            if single and self.quick.possible and not state.large:
+                self._learn_step(state, frame, values)
         return tuple(r[0, ...] for r in results) if single else results
+
+    def _learn_step(self, state: NumbaState, frame: npt.NDArray[np.int64], values: dict[str, Array]) -> None:
+        """Keep this step's frame for the next, with scratch for as many steps again, while there is room."""
+        rows = min(max(FIRST_CAPACITY, 2 * len(state)), state.arena.capacity // max(state.appends, default=1))
+        if rows > len(state):
+            scratch = self._scratch(state, frame, rows - len(state))
+            state.large = not self.quick.learn_step(state, frame, values, scratch, rows)
 
     def _scratch(self, state: NumbaState, frame: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.uint8]:
         """Scratch for any op at the longest the caches will be."""
@@ -415,6 +434,19 @@ class NumbaExecutable:
 
     def state(self, graph: str, dims: Mapping[str, int]) -> NumbaState:
         return self.graphs[graph].new_state(dims)
+
+    def quick(self, graph: str) -> QuickCall | None:
+        quick = self.graphs[graph].quick
+        return quick if quick.possible else None
+
+    def quick_step(
+        self, state: State, args: Sequence[object], arrays: Mapping[str, object]
+    ) -> Results | None:
+        own = _own(state)
+        graph = self.graphs.get(own.program.graph.name)
+        return (
+            None if graph is None or graph.program is not own.program else graph.quick.step(own, args, arrays)
+        )
 
     def step(self, state: State, arrays: Mapping[str, object]) -> Results:
         own = _own(state)

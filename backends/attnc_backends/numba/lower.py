@@ -13,10 +13,13 @@ from attnc_backends.numba.node import Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
+from attnc_ir.attributes.mask import Lengths, Prefix
 from attnc_ir.graph import Graph
 from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
+from attnc_ir.promises import first_readers
 from attnc_ir.types import DType
+from attnc_ir.values import Value
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ class GraphProgram:
     functions: list[str] = field(default_factory=list)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsettled: frozenset[int] = frozenset()
-    """The numbers of batch nodes whose rows may be left to rational arithmetic."""
+    """The numbers of nodes whose rows may be left to rational arithmetic."""
+    objects: tuple[Value, ...] = ()
+    """Inputs and outputs, where compiled code can do with the array objects: slots `o_NAME`, side by side."""
 
     @property
     def entry(self) -> str:
@@ -135,7 +140,24 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
     for constant in program.constants:
         layout.slot(constant_slot(constant))
     program.functions += _structure_commands(program)
+    program.objects = _objects(program)
+    for value in program.objects:
+        layout.slot(f"o_{value.name}")
     return program
+
+
+def _objects(program: GraphProgram) -> tuple[Value, ...]:
+    """Inputs and outputs, unless outputs need copies, rows rational arithmetic, or arguments a look at values."""
+    graph = program.graph
+    names = [v.name for v in (*graph.inputs, *graph.outputs)]
+    counted = any(
+        isinstance(mask, Lengths) or (isinstance(mask, Prefix) and not isinstance(mask.count, int))
+        for op in program.ops
+        if isinstance(op, AttentionOp)
+        for mask in op.mask.walk()
+    )
+    plain = len(set(names)) == len(names) and not program.unsettled and not counted
+    return (*graph.inputs, *graph.outputs) if plain and not first_readers(graph) else ()
 
 
 def _cache_plans(graph: Graph) -> dict[str, CachePlan]:

@@ -13,6 +13,7 @@ from attnc_backends.numba.arena import MAX_ROWS, Arena, Entry, Section, first_ar
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.lower import CachePlan, GraphProgram
 from attnc_backends.numba.memory import Frames, address_of
+from attnc_backends.numba.quick import Key, Lane
 from attnc_backends.numba.structures import slot_of
 from attnc_ir.errors import ArgumentError, StateError
 from attnc_ir.ops import Append
@@ -32,6 +33,10 @@ class NumbaState:
         self.appends = _appends_per_step(frames.program)
         self._length = 0
         self._busy = threading.Lock()
+        self.lanes: dict[Key, Lane] = {}
+        """What quick steps need, by how their arguments lie."""
+        self.large = False
+        """Whether steps have come to need more scratch than is kept for quick ones."""
         self.arena = first_arena(frames, entry, dims)
         self._start(self.arena)
 
@@ -40,8 +45,12 @@ class NumbaState:
 
     # --- exclusive use ---
 
+    def try_enter(self) -> bool:
+        """Use it, unless somebody does; `__exit__` ends that."""
+        return self._busy.acquire(blocking=False)
+
     def __enter__(self) -> Self:
-        if not self._busy.acquire(blocking=False):
+        if not self.try_enter():
             raise StateError(
                 "this state is in use by another thread; give each thread a state of its own (state.fork())"
             )
@@ -101,15 +110,14 @@ class NumbaState:
                 f"a state holds at most {MAX_ROWS:,} positions per head; {needed:,} are asked for"
             )
         if needed <= self.arena.capacity:
-            self.arena.most = max(self.arena.most, needed)
             return
         # Half as much again than asked for, so that a long extend is not followed by a growth at the very
         # next step.
         capacity = min(max(needed + needed // 2, 2 * self.arena.capacity), MAX_ROWS)
         larger = Arena(self.frames, self.entry, self.dims, capacity)
         self._copy_rows(larger)
-        larger.most = needed
         self.arena = larger
+        self.lanes.clear()
 
     def _copy_rows(self, target: Arena) -> None:
         """Everything this state holds, into an arena with room for it."""
@@ -119,7 +127,6 @@ class NumbaState:
         for plan, old, new in zip(self.program.caches, source.sections, target.sections, strict=True):
             count = source.count(old)
             target.set_count(new, count)
-            target.most = max(target.most, count)
             for head in range(old.heads):
                 for which, row in (("keys", plan.key_bytes), ("values", plan.value_bytes)):
                     target.rows(new, head, which, row, count)[:] = source.rows(old, head, which, row, count)
