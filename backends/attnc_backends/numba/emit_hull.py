@@ -149,7 +149,7 @@ def _answer(node: Node) -> str:
     """`answer(b, h, hk, i, hull, hull_keys, rows_at, row_step, scratch, dense, fits)`: one query row."""
     f = node.function(
         "answer", "b", "h", "hk", "i", "hull", "hull_keys", "rows_at", "row_step", "scratch",
-        doc="one query row from the hull; -1 when the query is not finite", inline=True,
+        doc="one query row from the hull; -1 when the query is not finite", inline=node.cache is not None,
     )  # fmt: skip
     s = node.sizes(f)
     dtype = node.op.value_type.dtype
