@@ -103,8 +103,7 @@ def g0_n1_dense_rows(frame, t, first, last, scratch):
             for c in range(3):
                 store_f64(now_o + h * s0_o + c * 8, np.float64(math.nan))
             continue
-        for c in range(3):
-            store_i64(now_o + h * s0_o + c * 8, load_i64(cache0_values + (b * d_H + hk) * cache0_value_stride + best * 3 * 8 + c * 8))
+        copy_bytes(now_o + h * s0_o, cache0_values + (b * d_H + hk) * cache0_value_stride + best * 3 * 8, 24)
     return 0
 
 
@@ -132,15 +131,15 @@ def g0_n1_answer(frame, t, b, h, hk, i, hull, hull_keys, rows_at, row_step, scra
     cache0_count = load_i64(frame + 80)
     n_keys0 = load_i64(cache0_count)
     d_H = load_i64(frame + 88)
+    v_o = load_i64(frame + 208)  # %o: f64[H x 3]
+    t_o = load_i64(frame + 216)
+    now_o = v_o + t * t_o
+    s0_o = load_i64(frame + 224)
     v_q = load_i64(frame + 232)  # %q: f64[H x 2]
     t_q = load_i64(frame + 240)
     now_q = v_q + t * t_q
     s0_q = load_i64(frame + 248)
     s1_q = load_i64(frame + 256)
-    v_o = load_i64(frame + 208)  # %o: f64[H x 3]
-    t_o = load_i64(frame + 216)
-    now_o = v_o + t * t_o
-    s0_o = load_i64(frame + 224)
     cache0_values = load_i64(frame + 144)
     cache0_value_stride = load_i64(frame + 152)
     q_row = now_q + h * s0_q

@@ -196,6 +196,7 @@ def _step_rows(node: Node) -> str:
         keys, _, _ = node.keys_at(f)
         values, value_step, _ = node.values_at(f)
         f.line(f"hull = {hull} + (b * {s.hk} + hk) * {stride}")
+        assert isinstance(node.op, AttendStep)
         if _is_delayed(node.op):
             # The hull runs behind the cache: keys come in when the mask lets the first query see them.
             f.line(f"n_hull = load_i64(hull + {HULL_COUNT})")
