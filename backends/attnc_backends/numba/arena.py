@@ -114,7 +114,7 @@ class Arena:
         program = frames.program
         self.capacity = capacity
         self.frames = frames
-        self.dims = dims
+        self.dims = dict(dims)
         self.reserved = False
         self.most = 0
         """The most rows per head that there were whenever the number was set."""
