@@ -336,6 +336,53 @@ def test_a_key_on_the_lines_of_both_its_neighbours_joins_their_edges_to_its_own(
     assert cache.mean((1.0, 1.0))[0] == 9
 
 
+@pytest.mark.parametrize("exponent", [0, -470, -490, -540, -1060, 490, 520, 1015])
+@pytest.mark.parametrize("slope", [3.0, -3.0, 0.0])
+def test_keys_on_a_known_edge_and_an_ulp_beside_it(exponent, slope):
+    # The second key on the edge meets an edge that is known; products of its differences may over- and underflow.
+    unit = 2.0**exponent
+    cache = Cache(64, with_mean=1)
+
+    def on(t):
+        return t * unit, slope * t * unit
+
+    ask = [(-slope, 1.0), (slope, -1.0), (1.0, 0.25), (-1.0, -0.25), (0.0, 1.0), (0.0, -1.0)]
+
+    def put(point):
+        cache.append(point, (float(len(cache.points)),))
+        for query in ask:
+            cache.check(query)
+
+    for t in (16.0, 0.0, 4.0, 6.0, 6.0, 10.0):
+        put(on(t))
+    x, y = on(8.0)
+    for away in (-math.inf, math.inf):
+        # One beside the edge becomes a vertex of one half; then the other halves of it are edges.
+        put((x, math.nextafter(y, away)))
+        put(on(2.0))
+        put(on(12.0))
+        put((math.nextafter(x, away), y))
+        put(on(8.0))
+        put(on(6.0))
+
+
+def test_keys_on_a_known_edge_whose_differences_round():
+    # x - ax rounds to what it would be on the edge: the key is beside it.
+    cache = Cache(64, with_mean=1)
+    for point in [
+        (8.0, 8.0),
+        (-8.0, -8.0),
+        (0.0, 0.0),
+        (1.0, 1.0),
+        (2.0**-60, 0.0),
+        (0.0, 2.0**-60),
+        (2.0, 2.0),
+    ]:
+        cache.append(point, (float(len(cache.points)),))
+        for query in [(-1.0, 1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, -1.0)]:
+            cache.check(query)
+
+
 @pytest.mark.parametrize("dtype", [memory.DT_F64, memory.DT_F32, memory.DT_BF16, memory.DT_F16])
 def test_values_of_every_storage_dtype_are_averaged_exactly(dtype):
     cache = Cache(8, dv=3, dtype=dtype, gap=1)

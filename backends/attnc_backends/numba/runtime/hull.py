@@ -91,8 +91,9 @@ def hull_append(h: int, keys: int, scratch: int) -> int:
         hull_leave_order(h, keys)
     x = load_f64(keys + 16 * position)
     y = load_f64(keys + 16 * position + 8)
-    if not hull_append_inside(h, x, y, position):
-        hull_insert(h, keys, x, y, position, scratch)
+    halves = hull_append_inside(h, x, y, position)
+    if halves != 0:
+        hull_insert(h, keys, x, y, position, halves, scratch)
     return 0
 
 

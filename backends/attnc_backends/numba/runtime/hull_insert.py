@@ -25,7 +25,7 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_REPEAT_READY,
     HULL_UPPER,
 )
-from attnc_backends.numba.runtime.hull_inside import hull_inner_note
+from attnc_backends.numba.runtime.hull_inside import hull_inner_note, hull_inner_note_edge
 from attnc_backends.numba.runtime.hull_layout import (
     HULL_CHUNK_COUNT,
     HULL_CHUNK_LEAF,
@@ -34,10 +34,6 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_HALF_BYTES,
     HULL_HALF_FROM,
     HULL_HALF_UPTO,
-    HULL_INNER_BYTES,
-    HULL_INNER_LEVEL,
-    HULL_INNER_LEVEL_GROUP,
-    HULL_INNER_TOP,
     HULL_LEAF_GROUP,
     HULL_LEAF_POSITION,
     HULL_LEAF_X,
@@ -54,6 +50,7 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_edge_group,
     hull_entry_refresh,
     hull_leaf,
+    hull_leaf_open,
     hull_leaf_shift,
     hull_locate,
     hull_note_only,
@@ -187,7 +184,9 @@ def _hull_insert_in_leaf(
             load_i32(leaf + HULL_LEAF_POSITION + 4 * high),
         )
     if rest != at + 1:
-        if rest < count:
+        if rest == at:
+            hull_leaf_open(leaf, at, count)
+        elif rest < count:
             hull_leaf_shift(leaf, at + 1, rest, count, leaf)
         store_i32(count_at, count + at + 1 - rest)
     store_f64(leaf + HULL_LEAF_X + 8 * at, x)
@@ -310,16 +309,16 @@ def _hull_insert_across(
 
 
 @njit(nogil=True, error_model="numpy")
-def hull_insert(h: int, keys: int, x: float, height: float, position: int, scratch: int) -> None:
+def hull_insert(h: int, keys: int, x: float, height: float, position: int, halves: int, scratch: int) -> None:
     """Insert the newest key (x, height) where keys are out of order; `scratch` is ACC_BYTES of memory.
 
-    O(log n) to find its place and O(leaf) to insert it; each vertex that it covers is removed once ever. What
-    goes inside or ties with keys that are there, as most keys of a small hull do, stays in this function, the
-    rest is out of line.
+    It becomes no vertex of halves whose bits in `halves` are 0: there it joins the group that is noted. O(log
+    n) to find its place and O(leaf) to insert it; each vertex that it covers is removed once ever. What goes
+    inside or ties with keys that are there stays in this function, the rest is out of line.
     """
     out_of_line()
     store_i64(h + HULL_COUNT, position + 1)
-    for kind in range(HULL_LINK_KINDS):
+    for kind in range(HULL_LEFT, HULL_LINK_KINDS):
         store_i64(h + HULL_REPEAT + 8 * kind, -1)
     newest_right = x > load_f64(h + HULL_EXTREME + 8)
     # Loop variables, not constants, name groups and halves: a constant argument would make the compiler
@@ -335,6 +334,11 @@ def hull_insert(h: int, keys: int, x: float, height: float, position: int, scrat
     # Whether a key equal to this one will join the groups that are noted, or none.
     ready = 1
     for half in range(load_i64(h + HULL_HALF_FROM), load_i64(h + HULL_HALF_UPTO)):
+        if (halves >> half) & 1 == 0:
+            group = load_i64(h + HULL_REPEAT + 8 * half)
+            if group >= 0:
+                hull_group_add(h, group, half, position)
+            continue
         y = height if half == HULL_UPPER else -height
         only = load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY)
         is_first = True
@@ -396,14 +400,7 @@ def hull_insert(h: int, keys: int, x: float, height: float, position: int, scrat
                             ready = 0  # an equal key joins a group that is not noted
                             continue
                         hull_group_add(h, edge, half, position)
-                        if y == ay and y == by:
-                            inner = h + half * HULL_INNER_BYTES
-                            store_f64(inner + HULL_INNER_LEVEL, ax)
-                            store_f64(inner + HULL_INNER_LEVEL + 8, load_f64(at + HULL_LEAF_X + 8))
-                            store_i64(inner + HULL_INNER_LEVEL_GROUP, edge)
-                            # The highest so far may be one that is known from keys in order, and lower.
-                            store_f64(inner + HULL_INNER_TOP, ax)
-                            store_f64(inner + HULL_INNER_TOP + 8, y)
+                        hull_inner_note_edge(h, half, ax, ay, load_f64(at + HULL_LEAF_X + 8), by, edge)
                         continue
             ready = 0
             done = _hull_insert_in_leaf(

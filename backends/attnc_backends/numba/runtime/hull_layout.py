@@ -55,17 +55,18 @@ HULL_HALF_UPTO = 136
 HULL_EXTREME = 144  # two doubles, one per end column: the largest -x and the largest x
 
 # For each half while keys are out of order (hull_inside): three vertices, the first, the highest known and
-# the last; if that height has a level edge, then the x between which it lies and its group (-1: not known).
+# the last; and an edge: the vertex at its left, the way from there to the vertex at its right, the x of that,
+# and the group of the keys inside it (-1: no edge is known).
 HULL_INNER = 160
-HULL_INNER_BYTES = 72
+HULL_INNER_BYTES = 96
 HULL_INNER_TOP = HULL_INNER + 16
 HULL_INNER_RIGHT = HULL_INNER + 32
-HULL_INNER_LEVEL = HULL_INNER + 48
-HULL_INNER_LEVEL_GROUP = HULL_INNER + 64
+HULL_INNER_EDGE = HULL_INNER + 48
+HULL_INNER_EDGE_GROUP = HULL_INNER + 88
 
 # The record of a half: where its top lies, how many chunks it has and may have. When the half is one leaf
 # with memory, HULL_ONLY and HULL_ONLY_COUNT are the offsets of the leaf and of its count of vertices, else 0.
-HULL_HALF = 304
+HULL_HALF = 352
 HULL_HALF_BYTES = 40
 HULL_TOP_AT = HULL_HALF
 HULL_TOP_COUNT = HULL_HALF + 8
@@ -73,15 +74,15 @@ HULL_TOP_CAPACITY = HULL_HALF + 16
 HULL_ONLY = HULL_HALF + 24
 HULL_ONLY_COUNT = HULL_HALF + 32
 
-HULL_WIDTH = 384
-HULL_GROUPS_USED = 392
-HULL_GROUPS_FREE = 400
-HULL_LEAVES_USED = 408
-HULL_LEAVES_FREE = 416
-HULL_CHUNKS_USED = 424
-HULL_CHUNKS_FREE = 432
-HULL_LEAVES_AT = 440
-HULL_CHUNKS_AT = 448
+HULL_WIDTH = 432
+HULL_GROUPS_USED = 440
+HULL_GROUPS_FREE = 448
+HULL_LEAVES_USED = 456
+HULL_LEAVES_FREE = 464
+HULL_CHUNKS_USED = 472
+HULL_CHUNKS_FREE = 480
+HULL_LEAVES_AT = 488
+HULL_CHUNKS_AT = 496
 HULL_HEADER_BYTES = 512
 
 # What hull_init may be told beside the sizes: keep means; leave a half out, which then nobody may ask for.

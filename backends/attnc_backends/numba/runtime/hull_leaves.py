@@ -43,6 +43,8 @@ from attnc_backends.numba.runtime.memory import (
     store_i32,
     store_i64,
 )
+from attnc_backends.numba.runtime.vector import vec_f32, vec_f64, vec_load, vec_store
+from attnc_backends.numba.runtime.vector_lanes import vec_mask, vec_select
 
 _HULL_HALF_FAN = HULL_FAN >> 1
 _HULL_CHUNK_SHIFT = 2 * HULL_FAN_SHIFT
@@ -214,12 +216,10 @@ def hull_top_at_most(xs: int, count: int, x: float) -> int:
     """How many of the sorted doubles at `xs` are at most `x`."""
     low = 0
     while count > HULL_FAN:
+        # No branch: it could not be foreseen. A few are looked at twice.
         step = count >> 1
-        if load_f64(xs + 8 * (low + step)) <= x:
-            low += step
-            count -= step
-        else:
-            count = step
+        low += step * int(load_f64(xs + 8 * (low + step)) <= x)
+        count -= step
     return low + count_at_most(xs + 8 * low, count, x)
 
 
@@ -315,6 +315,31 @@ def hull_leaf_shift(leaf: int, to: int, source: int, end: int, target: int) -> N
     copy_bytes(target + HULL_LEAF_Y + 8 * to, leaf + HULL_LEAF_Y + 8 * source, 8 * count)
     copy_bytes(target + HULL_LEAF_POSITION + 4 * to, leaf + HULL_LEAF_POSITION + 4 * source, 4 * count)
     copy_bytes(target + HULL_LEAF_GROUP + 8 * to, leaf + HULL_LEAF_GROUP + 8 * source, 8 * count)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _hull_column_open(entries: int, moved: int) -> None:
+    """Eight doubles, where the bits of `moved` are set each replaced by the one before it."""
+    like = vec_f64(8)
+    taken = vec_select(vec_mask(moved, like), vec_load(entries - 8, like), vec_load(entries, like))
+    vec_store(entries, taken)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def hull_leaf_open(leaf: int, at: int, count: int) -> None:
+    """Move vertices [at, count) of a leaf with room up by one. What lies before the leaf is read."""
+    like = vec_f32(8)
+    first = at & -8
+    index = count & -8
+    while index >= first:
+        moved = (-2 << at) >> index
+        _hull_column_open(leaf + HULL_LEAF_X + 8 * index, moved)
+        _hull_column_open(leaf + HULL_LEAF_Y + 8 * index, moved)
+        _hull_column_open(leaf + HULL_LEAF_GROUP + 8 * index, moved)
+        here = leaf + HULL_LEAF_POSITION + 4 * index
+        taken = vec_select(vec_mask(moved, like), vec_load(here - 4, like), vec_load(here, like))
+        vec_store(here, taken)
+        index -= 8
 
 
 @njit(nogil=True, error_model="numpy")

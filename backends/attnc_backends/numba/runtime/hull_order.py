@@ -40,6 +40,7 @@ from attnc_backends.numba.runtime.hull_layout import (
     HULL_HALF_UPTO,
     HULL_INNER,
     HULL_INNER_BYTES,
+    HULL_INNER_EDGE_GROUP,
     HULL_INNER_RIGHT,
     HULL_INNER_TOP,
     HULL_LEFT_GROUP,
@@ -154,6 +155,7 @@ def hull_leave_order(h: int, keys: int) -> None:
         store_f64(inner + HULL_INNER, math.inf)
         store_f64(inner + HULL_INNER_TOP + 8, -math.inf)
         store_f64(inner + HULL_INNER_RIGHT, -math.inf)
+        store_i64(inner + HULL_INNER_EDGE_GROUP, -1)
         for vertex in (0, bend, last):
             at = keys + 16 * vertex
             height = load_f64(at + 8)

@@ -86,12 +86,10 @@ def _hull_top_above(slopes: int, count: int, slope: float) -> int:
     """How many of the doubles at `slopes`, which decrease, are above `slope`."""
     low = 0
     while count > HULL_FAN:
+        # No branch: it could not be foreseen. A few are looked at twice.
         step = count >> 1
-        if load_f64(slopes + 8 * (low + step - 1)) > slope:
-            low += step
-            count -= step
-        else:
-            count = step
+        low += step * int(load_f64(slopes + 8 * (low + step - 1)) > slope)
+        count -= step
     return low + count_above(slopes + 8 * low, count, slope)
 
 
@@ -230,7 +228,6 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, 
     if only != 0:
         leaf = h + only
         count = load_i32(h + load_i64(h + half * HULL_HALF_BYTES + HULL_ONLY_COUNT))
-        upto = count
     else:
         slope = -qx / qy
         tops = hull_top_count(h, half)
@@ -244,7 +241,6 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, 
             entry = count_above(chunk + HULL_CHUNK_SLOPE + 8, leaves - 1, slope)
         number = load_i32(chunk + HULL_CHUNK_LEAF + 4 * entry)
         count = load_i32(chunk + HULL_CHUNK_COUNT + 4 * entry)
-        upto = HULL_FAN
         leaf = 0
         if number >= 0:
             leaf = hull_leaf(h, number)
@@ -252,8 +248,7 @@ def hull_search(h: int, half: int, keys: int, qx: float, qy: float, parts: int, 
         is_last = top == tops - 1 and entry == leaves - 1
         place = ((top << HULL_FAN_SHIFT) + entry) << HULL_FAN_SHIFT
     if leaf != 0:
-        ys = leaf + HULL_LEAF_Y
-        within = count_rising(leaf + HULL_LEAF_X, ys, count - 1, upto, qx, qy)
+        within = count_rising(leaf + HULL_LEAF_X, leaf + HULL_LEAF_Y, count - 1, qx, qy)
         store_i64(h + HULL_NEAR, within)
         if (within > 0 or is_first) and (within < count - 1 or is_last):
             sign = -1

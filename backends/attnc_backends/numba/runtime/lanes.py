@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from attnc_backends.numba.runtime.vector import vec_add, vec_f64, vec_fill, vec_load, vec_mul, vec_sub
-from attnc_backends.numba.runtime.vector_lanes import vec_at_least, vec_bits, vec_less
+from attnc_backends.numba.runtime.vector import vec_f64, vec_fill, vec_load, vec_mul, vec_muladd, vec_sub
+from attnc_backends.numba.runtime.vector_lanes import vec_at_least, vec_bits, vec_less, vec_next
 
 
 @njit(nogil=True, error_model="numpy")
@@ -23,19 +23,6 @@ def lanes_above(address: int, x: float) -> int:
     """Bit i says whether the double at address + 8 * i is above `x`, for eight of them."""
     like = vec_f64(8)
     return vec_bits(vec_less(vec_fill(x, like), vec_load(address, like)))
-
-
-@njit(nogil=True, error_model="numpy")
-def lanes_rising(xs: int, ys: int, qx: float, qy: float) -> int:
-    """Bit i says whether qx * x + qy * y rises, in doubles, from point i to i + 1, for eight points.
-
-    Coordinates are doubles side by side from `xs` and from `ys`; nine of each are read.
-    """
-    zeros = vec_f64(8)
-    across = vec_sub(vec_load(xs + 8, zeros), vec_load(xs, zeros))
-    up = vec_sub(vec_load(ys + 8, zeros), vec_load(ys, zeros))
-    rise = vec_add(vec_mul(across, vec_fill(qx, zeros)), vec_mul(up, vec_fill(qy, zeros)))
-    return vec_bits(vec_less(zeros, rise))
 
 
 @intrinsic
@@ -85,11 +72,46 @@ def count_above(address: int, count: int, x: float) -> int:
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def count_rising(xs: int, ys: int, count: int, upto: int, qx: float, qy: float) -> int:
-    """How many of the `count` steps, up to 64, from a point to the next rise in doubles. `upto` steps are
-    looked at, rounded up to eights: `count`, or 64 where branches had better not depend on it.
+def _lanes_rising(x: object, y: object, x_after: object, y_after: object, qx: object, qy: object) -> int:
+    """Bit i says whether qx * x + qy * y rises, in doubles, from lane i to the next, for eight points; the
+    points after them give the last bit.
     """
-    bits = lanes_rising(xs, ys, qx, qy)
-    for index in range(8, upto, 8):
-        bits |= lanes_rising(xs + 8 * index, ys + 8 * index, qx, qy) << index
+    across = vec_mul(vec_sub(vec_next(x, x_after), x), qx)
+    return vec_bits(vec_less(vec_fill(0.0, x), vec_muladd(vec_sub(vec_next(y, y_after), y), qy, across)))
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def count_rising(xs: int, ys: int, count: int, qx: float, qy: float) -> int:
+    """How many of the `count` steps, up to 63, from a point to the next rise in doubles. Coordinates are
+    doubles side by side from `xs` and from `ys`; 64 of each may be read.
+    """
+    like = vec_f64(8)
+    across = vec_fill(qx, like)
+    up = vec_fill(qy, like)
+    x0 = vec_load(xs, like)
+    y0 = vec_load(ys, like)
+    x1 = vec_load(xs + 64, like)
+    y1 = vec_load(ys + 64, like)
+    bits = _lanes_rising(x0, y0, x1, y1, across, up)
+    if count > 8:
+        x2 = vec_load(xs + 128, like)
+        y2 = vec_load(ys + 128, like)
+        bits |= _lanes_rising(x1, y1, x2, y2, across, up) << 8
+        if count > 16:
+            x3 = vec_load(xs + 192, like)
+            y3 = vec_load(ys + 192, like)
+            x4 = vec_load(xs + 256, like)
+            y4 = vec_load(ys + 256, like)
+            x5 = vec_load(xs + 320, like)
+            y5 = vec_load(ys + 320, like)
+            x6 = vec_load(xs + 384, like)
+            y6 = vec_load(ys + 384, like)
+            x7 = vec_load(xs + 448, like)
+            y7 = vec_load(ys + 448, like)
+            bits |= _lanes_rising(x2, y2, x3, y3, across, up) << 16
+            bits |= _lanes_rising(x3, y3, x4, y4, across, up) << 24
+            bits |= _lanes_rising(x4, y4, x5, y5, across, up) << 32
+            bits |= _lanes_rising(x5, y5, x6, y6, across, up) << 40
+            bits |= _lanes_rising(x6, y6, x7, y7, across, up) << 48
+            bits |= _lanes_rising(x7, y7, x7, y7, across, up) << 56
     return _low_bits(bits, count)

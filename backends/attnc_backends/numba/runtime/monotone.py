@@ -1,8 +1,9 @@
 """Keys in order that turn strictly one way: append by one turn test, answer from where the last answer stood.
 
-These lines are inlined where a program appends and asks. They decide what a floating filter can decide, and a
-key that only repeats the one before, and leave everything else, with nothing changed, to the hull library:
-the first keys, slanted lines, ties, keys out of order.
+These lines are part of the programs that append and ask: what nearly every step of a strict chain needs is
+inlined, the rest is a call. They decide what a floating filter can decide, and a key that only repeats the
+one before, and leave everything else, with nothing changed, to the hull library: the first keys, slanted
+lines, ties, keys out of order.
 """
 
 import math
@@ -25,7 +26,7 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_UPPER,
 )
 from attnc_backends.numba.runtime.hull_repeat import hull_join, hull_repeat
-from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_i64
+from attnc_backends.numba.runtime.memory import load_f64, load_i64, out_of_line, store_i64
 
 # Positions are below 2**31, so a longer way leads nowhere.
 _MONOTONE_FAR = 2.0**40
@@ -49,6 +50,7 @@ def _monotone_append_again(h: int, keys: int, position: int) -> bool:
 @njit(nogil=True, error_model="numpy")
 def _monotone_append_level(h: int, keys: int, position: int) -> bool:
     """monotone_append where not every turn was strict: a level line at the end takes no turn test."""
+    out_of_line()
     order = load_i64(h + HULL_ORDER)
     if order == HULL_DISORDER:
         return _monotone_append_again(h, keys, position)
@@ -133,6 +135,7 @@ def _monotone_wins(keys: int, last: int, guess: int, qx: float, qy: float) -> bo
 @njit(nogil=True, error_model="numpy")
 def _monotone_end(h: int, keys: int, last: int, qx: float, qy: float) -> int:
     """monotone_best where the query sees a line last: its far end or the first key, if one wins; else -1."""
+    out_of_line()
     order = load_i64(h + HULL_ORDER)
     if order == HULL_DISORDER or qy == 0.0:
         return -1
@@ -149,6 +152,21 @@ def _monotone_end(h: int, keys: int, last: int, qx: float, qy: float) -> int:
     return 0 if bend == 0 and -(p + r) > error else -1
 
 
+@njit(nogil=True, error_model="numpy")
+def _monotone_seek(h: int, keys: int, last: int, near: int, qx: float, qy: float) -> int:
+    """monotone_best where the last answer, `near`, does not win again."""
+    out_of_line()
+    # From the newest keys, which are at hand: a processor can begin that before it knows the last answer.
+    guess = _monotone_guess(keys, last, last - 1, qx, qy)
+    if guess < 0 or not _monotone_wins(keys, last, guess, qx, qy):
+        # Other curves are like parabolas only nearby.
+        guess = _monotone_guess(keys, last, near, qx, qy)
+        if guess < 0 or not _monotone_wins(keys, last, guess, qx, qy):
+            return -1
+    store_i64(h + HULL_NEAR, min(max(guess, 1), last - 1))
+    return guess
+
+
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def monotone_best(h: int, keys: int, qx: float, qy: float) -> int:
     """The only key with the highest score for (qx, qy), or -1 where that takes hull_first and its like.
@@ -159,15 +177,10 @@ def monotone_best(h: int, keys: int, qx: float, qy: float) -> int:
     last = load_i64(h + HULL_COUNT) - 1
     if not load_f64(h + HULL_TURN) * qy < 0.0:
         return _monotone_end(h, keys, last, qx, qy)
+    # It has a key on either side, as a strict turn takes three.
     near = load_i64(h + HULL_NEAR)
-    if _monotone_wins(keys, last, near, qx, qy):
+    before, before_error = _monotone_rise(keys + 16 * near, qx, qy)
+    after, after_error = _monotone_rise(keys + 16 * near + 16, qx, qy)
+    if (before > before_error) & (-after > after_error):
         return near
-    # From the newest keys, which are at hand: a processor can begin that before it knows the last answer.
-    guess = _monotone_guess(keys, last, last - 1, qx, qy)
-    if guess < 0 or not _monotone_wins(keys, last, guess, qx, qy):
-        # Other curves are like parabolas only nearby.
-        guess = _monotone_guess(keys, last, near, qx, qy)
-        if guess < 0 or not _monotone_wins(keys, last, guess, qx, qy):
-            return -1
-    store_i64(h + HULL_NEAR, min(max(guess, 1), last - 1))
-    return guess
+    return _monotone_seek(h, keys, last, near, qx, qy)

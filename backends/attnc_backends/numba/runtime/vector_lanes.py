@@ -283,3 +283,38 @@ def _vec_pair_sums(typingctx: object, x: types.Type, y: types.Type) -> tuple[obj
 def vec_pair_sums(x: object, y: object) -> object:
     """Sums of neighbours: `x0 + x1, x2 + x3, ..., y0 + y1, ...`."""
     return _vec_pair_sums(x, y)
+
+
+@intrinsic
+def _vec_next(typingctx: object, x: types.Type, y: types.Type) -> tuple[object, object] | None:
+    if not is_floats(x, y):
+        return None
+
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        return shuffle(builder, args[0], args[1], list(range(1, x.lanes + 1)))
+
+    return x(x, y), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def vec_next(x: object, y: object) -> object:
+    """The lanes of `x` from the second on, then the first of `y`."""
+    return _vec_next(x, y)
+
+
+@intrinsic
+def _vec_mask(typingctx: object, bits: types.Type, like: types.Type) -> tuple[object, object] | None:
+    if not is_floats(like):
+        return None
+
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        low = builder.trunc(args[0], ir.IntType(like.lanes))
+        return builder.bitcast(low, like.mask.llvm)
+
+    return like.mask(types.int64, like), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def vec_mask(bits: int, like: object) -> object:
+    """The mask of a vector like `like` whose lane i is bit i of `bits`."""
+    return _vec_mask(bits, like)
