@@ -383,6 +383,41 @@ def test_keys_on_a_known_edge_whose_differences_round():
             cache.check(query)
 
 
+@pytest.mark.parametrize("exponent", [0, -530, 530])
+def test_queries_that_tie_on_an_edge_and_an_ulp_beside_them(exponent):
+    # A few vertices are judged all at once, if the filter sees every sign; here one of them it does not see.
+    unit = 2.0**exponent
+    points = [
+        (0.0, 0.0),
+        (7.0, 1.0),
+        (3.0, 8.0),
+        (-5.0, 6.0),
+        (-6.0, -2.0),
+        (1.0, -4.0),
+        (6.0, 5.0),
+        (-1.0, 8.0),
+    ]
+    points += [
+        (8.0, 3.0),
+        (-7.0, 1.0),
+        (5.0, 7.0),
+        (-4.0, 7.0),
+        (4.0, -3.0),
+        (2.0, 9.0),
+        (-2.0, -4.0),
+        (3.0, 8.0),
+    ]
+    cache = Cache(64)
+    for n, (x, y) in enumerate(points):
+        cache.append((x * unit, y * unit), [float(n)])
+        for ax, ay in points[:n]:
+            for flip in (1.0, -1.0):
+                across, up = (ay - y) * flip, (x - ax) * flip
+                for size in (1.0, 2.0**-540, 2.0**480):
+                    cache.check((across * size, up * size))
+                    cache.check((across * size, math.nextafter(up * size, math.inf)))
+
+
 @pytest.mark.parametrize("dtype", [memory.DT_F64, memory.DT_F32, memory.DT_BF16, memory.DT_F16])
 def test_values_of_every_storage_dtype_are_averaged_exactly(dtype):
     cache = Cache(8, dv=3, dtype=dtype, gap=1)

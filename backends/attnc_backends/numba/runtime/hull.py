@@ -98,10 +98,8 @@ def hull_append(h: int, keys: int, scratch: int) -> int:
 
 
 @njit(nogil=True, error_model="numpy")
-def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
-    """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
-    negative number of parts that were written to scratch. There must be at least one key.
-    """
+def _hull_ties_special(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
+    """_hull_ties where keys are in order or qy is 0."""
     out_of_line()
     parts = scratch + _HULL_TIES_PART
     if qy == 0.0:
@@ -115,10 +113,20 @@ def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
             store_i64(scratch + _HULL_TIES_KIND, HULL_LEFT + group)
             store_i64(parts, group)
             return -1
-    half = HULL_UPPER if qy > 0.0 else HULL_LOWER
+    store_i64(scratch + _HULL_TIES_KIND, HULL_UPPER if qy > 0.0 else HULL_LOWER)
+    return hull_search_ordered(h, keys, qx, qy, parts, scratch + _HULL_TIES_BYTES)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _hull_ties(h: int, keys: int, qx: float, qy: float, scratch: int) -> int:
+    """The set of all keys with the highest score for (qx, qy): the position of a single one, or else the
+    negative number of parts that were written to scratch. There must be at least one key.
+    """
+    if (qy == 0.0) | (load_i64(h + HULL_ORDER) != HULL_DISORDER):
+        return _hull_ties_special(h, keys, qx, qy, scratch)
+    half = HULL_LOWER * int(qy < 0.0)
     store_i64(scratch + _HULL_TIES_KIND, half)
-    if load_i64(h + HULL_ORDER) != HULL_DISORDER:
-        return hull_search_ordered(h, keys, qx, qy, parts, scratch + _HULL_TIES_BYTES)
+    parts = scratch + _HULL_TIES_PART
     return hull_search(h, half, keys, qx, abs(qy), parts, scratch + _HULL_TIES_BYTES)
 
 

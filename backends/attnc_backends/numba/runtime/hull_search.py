@@ -35,7 +35,7 @@ from attnc_backends.numba.runtime.hull_leaves import (
     hull_top_count,
     hull_top_slope,
 )
-from attnc_backends.numba.runtime.lanes import count_above, count_rising
+from attnc_backends.numba.runtime.lanes import count_above, count_rising, few_certified
 from attnc_backends.numba.runtime.memory import load_f64, load_i32, load_i64, out_of_line, store_i64
 
 # How far from the guess to look before bisecting.
@@ -183,32 +183,36 @@ def _hull_leaf_rise(leaf: int, qx: float, qy: float, within: int, scratch: int) 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def hull_search_near(h: int, qx: float, qy: float) -> tuple[int, bool]:
-    """The part that the vertex makes which was the last answer, and whether it is seen to win again, alone.
+    """The part that one vertex makes, and whether filters can tell that it alone wins. O(1).
 
-    Only where the keys are out of order and the half is one leaf. O(1).
+    Only where the keys are out of order and the half is one leaf. Of up to eight vertices all are looked at,
+    of more the one that was the last answer.
     """
-    half = h
-    if qy < 0.0:
-        half += HULL_HALF_BYTES
+    half = h + HULL_HALF_BYTES * int(qy < 0.0)
     only = load_i64(half + HULL_ONLY)
     if only == 0 or qy == 0.0:
         return 0, False
     leaf = h + only
     count = load_i32(h + load_i64(half + HULL_ONLY_COUNT))
-    within = min(load_i64(h + HULL_NEAR), count - 1)
-    xs = leaf + HULL_LEAF_X + 8 * within
-    ys = leaf + HULL_LEAF_Y + 8 * within
-    x = load_f64(xs)
-    y = load_f64(ys)
-    # What is read of the vertices beside it does not matter where there are none.
-    p = qx * (x - load_f64(xs - 8))
-    r = abs(qy) * (y - load_f64(ys - 8))
-    rises = p + r > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
-    p = qx * (x - load_f64(xs + 8))
-    r = abs(qy) * (y - load_f64(ys + 8))
-    falls = p + r > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
-    if not ((rises | (within == 0)) & (falls | (within == count - 1))):
-        return 0, False
+    if count <= 8:
+        within = few_certified(leaf + HULL_LEAF_X, leaf + HULL_LEAF_Y, count, qx, abs(qy))
+        if within < 0:
+            return 0, False
+    else:
+        within = min(load_i64(h + HULL_NEAR), count - 1)
+        xs = leaf + HULL_LEAF_X + 8 * within
+        ys = leaf + HULL_LEAF_Y + 8 * within
+        x = load_f64(xs)
+        y = load_f64(ys)
+        # What is read of the vertices beside it does not matter where there are none.
+        p = qx * (x - load_f64(xs - 8))
+        r = abs(qy) * (y - load_f64(ys - 8))
+        rises = p + r > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
+        p = qx * (x - load_f64(xs + 8))
+        r = abs(qy) * (y - load_f64(ys + 8))
+        falls = p + r > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW
+        if not ((rises | (within == 0)) & (falls | (within == count - 1))):
+            return 0, False
     group = load_i32(leaf + HULL_LEAF_GROUP + 8 * within)
     return (group if group >= 0 else ~load_i32(leaf + HULL_LEAF_POSITION + 4 * within)), True
 

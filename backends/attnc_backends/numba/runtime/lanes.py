@@ -7,7 +7,17 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from attnc_backends.numba.runtime.vector import vec_f64, vec_fill, vec_load, vec_mul, vec_muladd, vec_sub
+from attnc_backends.numba.runtime.exact import FILTER_BOUND, FILTER_UNDERFLOW
+from attnc_backends.numba.runtime.vector import (
+    vec_abs,
+    vec_add,
+    vec_f64,
+    vec_fill,
+    vec_load,
+    vec_mul,
+    vec_muladd,
+    vec_sub,
+)
 from attnc_backends.numba.runtime.vector_lanes import vec_at_least, vec_bits, vec_less, vec_next
 
 
@@ -115,3 +125,24 @@ def count_rising(xs: int, ys: int, count: int, qx: float, qy: float) -> int:
             bits |= _lanes_rising(x6, y6, x7, y7, across, up) << 48
             bits |= _lanes_rising(x7, y7, x7, y7, across, up) << 56
     return _low_bits(bits, count)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def few_certified(xs: int, ys: int, count: int, qx: float, qy: float) -> int:
+    """Which of `count` points, 1 to 8 vertices of a strict chain, alone has the highest qx * x + qy * y, if
+    the filter of compare_dot2 can tell of every step from one to the next whether it rises or falls; else -1.
+
+    Coordinates are doubles side by side from `xs` and from `ys`; 8 of each are read.
+    """
+    like = vec_f64(8)
+    x = vec_load(xs, like)
+    y = vec_load(ys, like)
+    p = vec_mul(vec_sub(vec_next(x, x), x), vec_fill(qx, like))
+    r = vec_mul(vec_sub(vec_next(y, y), y), vec_fill(qy, like))
+    rise = vec_add(p, r)
+    size = vec_mul(vec_add(vec_abs(p), vec_abs(r)), vec_fill(FILTER_BOUND, like))
+    error = vec_add(size, vec_fill(FILTER_UNDERFLOW, like))
+    rising = vec_bits(vec_less(error, rise))
+    clear = vec_bits(vec_less(error, vec_abs(rise)))
+    steps = (1 << (count - 1)) - 1
+    return bit_count(rising & steps) if (clear & steps) == steps else -1
