@@ -194,11 +194,12 @@ def hull_search_near(h: int, qx: float, qy: float) -> tuple[int, bool]:
         return 0, False
     leaf = h + only
     count = load_i32(h + load_i64(half + HULL_ONLY_COUNT))
-    if count <= 8:
+    within = 0
+    if 1 < count <= 8:
         within = few_certified(leaf + HULL_LEAF_X, leaf + HULL_LEAF_Y, count, qx, abs(qy))
         if within < 0:
             return 0, False
-    else:
+    elif count > 8:
         within = min(load_i64(h + HULL_NEAR), count - 1)
         xs = leaf + HULL_LEAF_X + 8 * within
         ys = leaf + HULL_LEAF_Y + 8 * within

@@ -1,9 +1,8 @@
 """Keys in order that turn strictly one way: append by one turn test, answer from where the last answer stood.
 
-These lines are part of the programs that append and ask: what nearly every step of a strict chain needs is
-inlined, the rest is a call. They decide what a floating filter can decide, and a key that only repeats the
-one before, and leave everything else, with nothing changed, to the hull library: the first keys, slanted
-lines, ties, keys out of order.
+These lines are inlined where a program appends and asks. They decide what a floating filter can decide, and a
+key that only repeats the one before, and leave everything else, with nothing changed, to the hull library:
+the first keys, slanted lines, ties, keys out of order.
 """
 
 import math
@@ -26,7 +25,7 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_UPPER,
 )
 from attnc_backends.numba.runtime.hull_repeat import hull_join, hull_repeat
-from attnc_backends.numba.runtime.memory import load_f64, load_i64, out_of_line, store_i64
+from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_i64
 
 # Positions are below 2**31, so a longer way leads nowhere.
 _MONOTONE_FAR = 2.0**40
@@ -50,7 +49,6 @@ def _monotone_append_again(h: int, keys: int, position: int) -> bool:
 @njit(nogil=True, error_model="numpy")
 def _monotone_append_level(h: int, keys: int, position: int) -> bool:
     """monotone_append where not every turn was strict: a level line at the end takes no turn test."""
-    out_of_line()
     order = load_i64(h + HULL_ORDER)
     if order == HULL_DISORDER:
         return _monotone_append_again(h, keys, position)
@@ -135,7 +133,6 @@ def _monotone_wins(keys: int, last: int, guess: int, qx: float, qy: float) -> bo
 @njit(nogil=True, error_model="numpy")
 def _monotone_end(h: int, keys: int, last: int, qx: float, qy: float) -> int:
     """monotone_best where the query sees a line last: its far end or the first key, if one wins; else -1."""
-    out_of_line()
     order = load_i64(h + HULL_ORDER)
     if order == HULL_DISORDER or qy == 0.0:
         return -1
@@ -152,10 +149,9 @@ def _monotone_end(h: int, keys: int, last: int, qx: float, qy: float) -> int:
     return 0 if bend == 0 and -(p + r) > error else -1
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _monotone_seek(h: int, keys: int, last: int, near: int, qx: float, qy: float) -> int:
     """monotone_best where the last answer, `near`, does not win again."""
-    out_of_line()
     # From the newest keys, which are at hand: a processor can begin that before it knows the last answer.
     guess = _monotone_guess(keys, last, last - 1, qx, qy)
     if guess < 0 or not _monotone_wins(keys, last, guess, qx, qy):
