@@ -24,6 +24,7 @@ from attnc_ir.attributes.mask import (
     TensorMask,
     Window,
 )
+from attnc_ir.attributes.modifier import ExprModifier
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie, TopK
 from attnc_ir.attributes.promise import Integer, Monotone
 from attnc_ir.attributes.strategy import Dense, Extremum, Hull, Position, Uniform
@@ -40,6 +41,7 @@ from attnc_ir.expr import (
     Index,
     IntLiteral,
     Lookup,
+    Score,
     Unary,
     UnaryOp,
     Variable,
@@ -94,12 +96,12 @@ def integers(draw: DRAW, depth: int, table: Value | None = None) -> Expr:
 
 
 @st.composite
-def floats(draw: DRAW, depth: int, exact: bool) -> Expr:
-    """A float expression; an `exact` one has no transcendental function."""
+def floats(draw: DRAW, depth: int, exact: bool, scored: bool = False) -> Expr:
+    """A float expression; an `exact` one has no transcendental function, a `scored` one may read the score."""
     choice = draw(st.integers(0, 5)) if depth else 0
-    deeper = floats(depth - 1, exact)
+    deeper = floats(depth - 1, exact, scored)
     if choice == 0:
-        return FloatLiteral(draw(finite))
+        return Score() if scored and draw(st.booleans()) else FloatLiteral(draw(finite))
     if choice == 1:
         return Unary(draw(st.sampled_from(NUMERIC_1 + ([] if exact else TRANSCENDENTAL))), draw(deeper))
     if choice == 2:
@@ -133,6 +135,7 @@ normalizers: st.SearchStrategy[Normalizer] = st.one_of(
     st.builds(Hardmax, st.sampled_from(Tie)),
     st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
 )
+inexact: st.SearchStrategy[Normalizer] = st.sampled_from([Softmax(), Mean()])
 selecting: st.SearchStrategy[Normalizer] = st.one_of(
     st.builds(Hardmax, st.sampled_from([Tie.FIRST, Tie.LAST])),
     st.builds(TopK, st.integers(1, 2**31 - 1), st.sampled_from(Cut)),
@@ -149,6 +152,7 @@ strategies = st.sampled_from(
         IndexStrategy(1, 2.0, 0.5, -1.0, -0.0, 3.0, 99),
     ]
 )
+modifiers = st.builds(ExprModifier, floats(3, False, True))
 promises = st.sampled_from([(Integer(),), (Integer(-3, 4), Monotone(0))])
 
 
@@ -193,7 +197,7 @@ def biases(draw: DRAW, extra: dict[str, Value], exact: bool) -> Bias:
 @st.composite
 def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any]:
     """The attributes of an attention op, the `wanted` one among them."""
-    given = {"sinks": st.just(Softmax()), "with_argmax": selecting}
+    given = {"sinks": st.just(Softmax()), "modifier": inexact, "with_argmax": selecting}
     normalizer = draw(given.get(wanted, normalizers))
     empties: list[Empty] = [EmptyZero(), EmptyError()]
     if extra:
@@ -202,6 +206,7 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
         "mask": draw(masks(extra)),
         "scale": draw(finite),
         "softcap": draw(st.none() | positive),
+        "modifier": None if normalizer.is_exact else draw(st.none() | modifiers),
         "bias": draw(biases(extra, normalizer.is_exact)),
         "empty": draw(st.sampled_from(empties)),
         "tolerance": draw(st.none() | positive),
@@ -214,6 +219,7 @@ def attention(draw: DRAW, extra: dict[str, Value], wanted: str) -> dict[str, Any
         drawn["sinks"] = draw(st.sampled_from([None, extra["sinks"]]))
     stated: dict[str, st.SearchStrategy[Any]] = {
         "softcap": positive,
+        "modifier": modifiers,
         "tolerance": positive,
         "keys": promises,
         "strategy": st.sampled_from([Dense(), Hull(), Uniform(), Extremum()]),

@@ -31,6 +31,10 @@ class SpecError(AttncError):
         super().__init__("\n".join(diagnostic.render() for diagnostic in self.diagnostics))
 
 
+class TraceError(SpecError):
+    """A Python function cannot be traced into an expression. The place is a line of the caller's source."""
+
+
 class ArgumentError(AttncError):
     """An array or option handed to attnc does not fit: rank, dtype, size, name, value. Nothing was
     computed.

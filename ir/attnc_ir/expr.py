@@ -1,4 +1,4 @@
-"""Expressions over the position of a score: what predicates and traced biases are made of.
+"""Expressions over the position of a score: what predicates, traced biases and modifiers are made of.
 
 Integers are 64-bit and wrap; `//` and `%` round toward minus infinity and divide by positive literals only.
 Floats are doubles; in a bias under an exact normaliser (hard-max, top-k) float arithmetic is exact real
@@ -8,7 +8,7 @@ arithmetic and only `+ - * / min max abs where` and look-ups are allowed.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from attnc_ir.kinds import FLOAT, VALUE, Scope, describe, format_float, suggest
@@ -54,6 +54,11 @@ class Index(Expr):
     """A coordinate: batch, query head, query position, key position."""
 
     variable: Variable
+
+
+@dataclass(frozen=True)
+class Score(Expr):
+    """The score as it stands, a float; in modifiers only."""
 
 
 @dataclass(frozen=True)
@@ -162,23 +167,31 @@ class ExprError(ValueError):
 
 def type_of(expr: Expr) -> ExprType:
     """The type of an expression; raises `ExprError` when operands do not fit their operator."""
+    return result_type(expr, [type_of(child) for child in expr.children()])
+
+
+def result_type(expr: Expr, operands: Sequence[ExprType]) -> ExprType:
+    """The type of an expression whose `children()` have these types; raises `ExprError` where they do not
+    fit.
+    """
     match expr:
         case Index() | IntLiteral():
             return ExprType.INT
-        case FloatLiteral():
+        case Score() | FloatLiteral():
             return ExprType.FLOAT
         case BoolLiteral():
             return ExprType.BOOL
-        case Unary(op, operand):
-            return _unary_type(op, type_of(operand))
-        case Binary(op, left, right):
-            return _binary_type(expr, op, type_of(left), type_of(right))
-        case Where(condition, then, otherwise):
-            if type_of(condition) is not ExprType.BOOL:
+        case Unary(op):
+            return _unary_type(op, *operands)
+        case Binary(op):
+            return _binary_type(expr, op, *operands)
+        case Where():
+            condition, then, otherwise = operands
+            if condition is not ExprType.BOOL:
                 raise ExprError("the condition of where is a number; compare it with something")
-            return _joined("where", type_of(then), type_of(otherwise))
-        case Lookup(table, indices):
-            return _lookup_type(table, [type_of(e) for e in indices])
+            return _joined("where", then, otherwise)
+        case Lookup(table):
+            return _lookup_type(table, operands)
         case _:
             raise AssertionError(expr)
 
@@ -212,7 +225,7 @@ def _binary_type(expr: Binary, op: BinaryOp, left: ExprType, right: ExprType) ->
     return ExprType.FLOAT if op is BinaryOp.DIV else joined
 
 
-def _lookup_type(table: Value, indices: list[ExprType]) -> ExprType:
+def _lookup_type(table: Value, indices: Sequence[ExprType]) -> ExprType:
     if not isinstance(table.type, TensorType):
         raise ExprError(f"{table} is a cache, not a tensor to look up in")
     if any(t is not ExprType.INT for t in indices):
@@ -242,7 +255,7 @@ _VARIABLES = {v.value: v for v in Variable}
 
 
 class ExprKind:
-    """An expression over `b`, `h`, `i`, `j`, literals and look-ups."""
+    """An expression over `b`, `h`, `i`, `j`, literals and look-ups, in a modifier also `score`."""
 
     expects = "an expression over b, h, i, j"
 
@@ -258,6 +271,8 @@ class ExprKind:
                 return FloatLiteral(FLOAT.read(node, scope))
             case Name(text=text) if text in _VARIABLES:
                 return Index(_VARIABLES[text])
+            case Name(text="score"):
+                return Score()
             case Name(text=text):
                 raise Misread(
                     node,
@@ -315,6 +330,8 @@ def _text(expr: Expr) -> tuple[str, int]:
     match expr:
         case Index(variable):
             return variable.value, _ATOM
+        case Score():
+            return "score", _ATOM
         case IntLiteral(value):
             return str(value), _NEG if value < 0 else _ATOM
         case FloatLiteral(value):
@@ -371,10 +388,12 @@ __all__ = [
     "Index",
     "IntLiteral",
     "Lookup",
+    "Score",
     "Unary",
     "UnaryOp",
     "Variable",
     "Where",
     "format_float",
+    "result_type",
     "type_of",
 ]

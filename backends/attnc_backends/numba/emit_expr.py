@@ -1,4 +1,4 @@
-"""Code for expressions over `b, h, i, j`: statements that leave the value in a local name.
+"""Code for expressions over `b, h, i, j` and `score`: statements that leave the value in a local name.
 
 Under an exact normaliser a float comes with a bound of its rounding error, carried by error-free transforms:
 an error of exactly 0 says that the double is the real number. Conditional parts are evaluated only where they
@@ -23,6 +23,7 @@ from attnc_ir.expr import (
     Index,
     IntLiteral,
     Lookup,
+    Score,
     Unary,
     UnaryOp,
     Variable,
@@ -53,7 +54,7 @@ class Emission:
 
 
 class ExprEmitter:
-    """Writes expressions into a function whose parameters include `b, h, i, j`."""
+    """Writes expressions into a function whose parameters include `b, h, i, j`, and `score` for a modifier."""
 
     def __init__(self, context: GraphContext, f: Function, *, exact: bool) -> None:
         self.context = context
@@ -71,6 +72,8 @@ class ExprEmitter:
                     ],
                     ExprType.INT,
                 )
+            case Score():
+                return Emission("score", ExprType.FLOAT)
             case IntLiteral(value):
                 return Emission(_int_literal(value), ExprType.INT)
             case FloatLiteral(value):

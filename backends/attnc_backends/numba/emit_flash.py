@@ -11,7 +11,7 @@ from attnc_backends.numba import vectors
 from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_documents import documents_of, find_runs, narrow, table_bytes
 from attnc_backends.numba.emit_elementwise import literal
-from attnc_backends.numba.emit_softmax import modified_score, score_type
+from attnc_backends.numba.emit_softmax import modified_score
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime.flash import (
     FLASH_KEYS,
@@ -23,12 +23,15 @@ from attnc_backends.numba.runtime.flash import (
     FLASH_TOTAL,
 )
 from attnc_backends.numba.runtime.flash_outer import FLASH_VECTORS
+from attnc_backends.numba.score_range import score_type
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.mask import Everything
 from attnc_ir.attributes.normalizer import Softmax
 from attnc_ir.types import DType
 
 _LOG2E = 1.4426950408889634
+MODIFIER_NOTE = "the modifier is asked for each score, one by one: vectors compute only the products"
+
 _MARGIN = 8
 """Rows of output behind the last: a register tile writes whole."""
 
@@ -42,17 +45,19 @@ def why_not_flash(node: Node) -> tuple[str, ...]:
     if node.cache is not None:
         reasons.append("a step has one query row")
     if score_type(node) is not op.accumulator:
-        reasons.append("scale, softcap or bias reach beyond what an f32 holds")
+        reasons.append("scale, softcap, modifier or bias reach beyond what an f32 holds")
     if op.scale == 0.0:
         reasons.append("the scale is 0")
     return tuple(reasons)
 
 
 def dense_notes(node: Node) -> tuple[str, ...]:
-    """What a plan says of a dense node: nothing where vectors compute it."""
-    if node.op.normalizer.is_exact or not (reasons := why_not_flash(node)):
+    """What a plan says of a dense node: nothing where vectors compute all of it."""
+    if node.op.normalizer.is_exact:
         return ()
-    return (f"simple tiles compute it, not vectors: {'; '.join(reasons)}",)
+    if reasons := why_not_flash(node):
+        return (f"simple tiles compute it, not vectors: {'; '.join(reasons)}",)
+    return () if node.op.modifier is None else (MODIFIER_NOTE,)
 
 
 def emit_flash_rows(node: Node) -> list[str]:
@@ -60,7 +65,7 @@ def emit_flash_rows(node: Node) -> list[str]:
     parts = [node.allowed_function()] if node.has_residual else []
     if node.op.bias:
         parts.append(node.bias_function())
-    return [*parts, _rows(node), _blocks(node), _scratch(node)]
+    return [*parts, *node.modifier_functions(), _rows(node), _blocks(node), _scratch(node)]
 
 
 def _lanes(node: Node) -> int:
@@ -83,7 +88,7 @@ def _rows_of_head(node: Node, f: Function) -> str:
 
 def _is_rescored(node: Node) -> bool:
     """Whether a score is more than a dot product times the scale, which the weights take care of."""
-    return bool(node.op.bias) or node.op.softcap is not None
+    return bool(node.op.bias) or node.op.softcap is not None or node.op.modifier is not None
 
 
 def _is_asked(node: Node) -> bool:
@@ -291,7 +296,7 @@ def _factor(node: Node) -> str:
 
 
 def _ask(node: Node, f: Function) -> None:
-    """Position by position: allowed or not, and the score under softcap and bias."""
+    """Position by position: allowed or not, and the score under softcap, modifier and bias."""
     op, rows = node.op, _block_rows(node)
     acc, a = op.accumulator, op.accumulator.itemsize
     real = "np.float64" if acc is DType.F64 else "np.float32"

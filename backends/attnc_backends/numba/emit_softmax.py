@@ -10,10 +10,9 @@ from __future__ import annotations
 from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_elementwise import literal
 from attnc_backends.numba.node import OK, Node
+from attnc_backends.numba.score_range import score_type
 from attnc_backends.numba.source import Function
-from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.attributes.normalizer import Mean
-from attnc_ir.expr import ExprType, type_of
 from attnc_ir.types import DType
 
 ROWS = 16
@@ -27,7 +26,7 @@ def emit_softmax_rows(node: Node) -> list[str]:
     parts = [node.allowed_function()] if node.has_residual else []
     if node.op.bias:
         parts.append(node.bias_function())
-    return [*parts, _rows(node), _blocks(node), _scratch(node)]
+    return [*parts, *node.modifier_functions(), _rows(node), _blocks(node), _scratch(node)]
 
 
 def _blocks(node: Node) -> str:
@@ -189,41 +188,16 @@ def _tile(node: Node, f: Function, real: str, is_mean: bool) -> None:
 
 
 def modified_score(node: Node, score: str, wide: str) -> str:
-    """A dot product under scale and softcap, as an expression."""
+    """A dot product under scale, softcap and modifier, as an expression."""
     op = node.op
     if op.scale != 1.0:
         score = f"{wide}({literal(op.scale)}) * {score}"
     if op.softcap is not None:
         cap = f"{wide}({literal(op.softcap)})"
         score = f"{cap} * {wide}(math.tanh({wide}({score}) / {cap}))"
+    if op.modifier is not None:
+        score = node.call("modified", "b", "h", "i", "j", f"np.float64({score})")
     return score
-
-
-def score_type(node: Node) -> DType:
-    """What scores are kept in: the accumulation type, or f64 where scale, softcap or bias reach beyond f32.
-
-    A bias of -1e300 on all keys of a row makes the row neither empty nor NaN.
-    """
-    op = node.op
-    if op.accumulator is DType.F64:
-        return DType.F64
-    factors = [abs(x) for x in (op.scale, op.softcap) if x]
-    ordinary = all(_SAFE_FACTOR[0] <= x <= _SAFE_FACTOR[1] for x in factors)
-    return DType.F32 if ordinary and not any(_is_wide(term) for term in op.bias) else DType.F64
-
-
-def _is_wide(term: BiasTerm) -> bool:
-    match term:
-        case TensorBias(value) | Relative(value) | Alibi(value):
-            return value.tensor.dtype is DType.F64
-        case ExprBias(value):
-            return type_of(value) is ExprType.FLOAT
-        case _:
-            return True
-
-
-_SAFE_FACTOR = (2.0**-60, 2.0**60)
-"""Factors of scores that neither overflow nor lose digits in f32."""
 
 
 def _finish(node: Node, f: Function, is_mean: bool) -> None:

@@ -25,6 +25,7 @@ from attnc_backends.numba.threads import resolve_threads, run_workers
 from attnc_ir.arguments import Bound, Signature, check_counts, check_sizes
 from attnc_ir.attributes.bias import ExprBias
 from attnc_ir.attributes.mask import Lengths, Predicate, Prefix
+from attnc_ir.attributes.modifier import ExprModifier
 from attnc_ir.errors import ArgumentError, EmptyRowError, StateError
 from attnc_ir.expr import Lookup
 from attnc_ir.op import Op
@@ -381,7 +382,7 @@ def _lookups(op: Op) -> list[Lookup]:
     if not isinstance(op, AttentionOp):
         return []
     roots = [m.condition for m in op.mask.walk() if isinstance(m, Predicate)]
-    roots += [t.value for t in op.bias if isinstance(t, ExprBias)]
+    roots += [t.value for t in (op.modifier, *op.bias) if isinstance(t, ExprBias | ExprModifier)]
     return [e for root in roots for e in root.walk() if isinstance(e, Lookup)]
 
 

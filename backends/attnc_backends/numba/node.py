@@ -15,6 +15,7 @@ from attnc_ir.attributes import mask as masks
 from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
 from attnc_ir.attributes.empty import EmptyDefault, EmptyError
+from attnc_ir.attributes.modifier import ExprModifier
 from attnc_ir.attributes.normalizer import Hardmax, Tie, TopK
 from attnc_ir.expr import Expr, ExprType, type_of
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
@@ -312,7 +313,16 @@ class Node:
             case _:
                 raise AssertionError(mask)
 
-    # --- biases ---
+    # --- modifiers and biases ---
+
+    def modifier_functions(self) -> list[str]:
+        """`modified(b, h, i, j, score)`: what the modifier makes of a score; nothing without one."""
+        if not isinstance(self.op.modifier, ExprModifier):
+            return []
+        f = self.function("modified", "b", "h", "i", "j", "score", doc="the score under the modifier")
+        emitter = ExprEmitter(self.context, f, exact=False)
+        f.line(f"return {emitter.as_float(emitter.emit(self.op.modifier.value)).text}")
+        return [f.text()]
 
     def bias_function(self) -> str:
         """`bias(b, h, i, j)`: the sum of the bias terms, and whether one of them is -inf, which removes the

@@ -4,10 +4,11 @@ The meaning, step by step, for query head `h`, query position `i` and key positi
 
 1. `s = scale * dot(q[b,h,i], k[b,h // g,j])`
 2. `s = softcap * tanh(s / softcap)` when a softcap is given
-3. `s = s + bias(b,h,i,j)`; a bias term of -inf removes `j`
-4. positions the mask does not allow are removed
-5. the normaliser turns the scores that are left into weights
-6. the output row is the weighted sum of value rows
+3. `s = modifier(s, b, h, i, j)` when a modifier is given
+4. `s = s + bias(b,h,i,j)`; a bias term of -inf removes `j`
+5. positions the mask does not allow are removed
+6. the normaliser turns the scores that are left into weights
+7. the output row is the weighted sum of value rows
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from attnc_ir.attributes.mask import (
     Prefix,
     TensorMask,
 )
+from attnc_ir.attributes.modifier import MODIFIER, ExprModifier, Modifier
 from attnc_ir.attributes.normalizer import NORMALIZER, Hardmax, Normalizer, Softmax, Tie, TopK
 from attnc_ir.attributes.promise import PROMISES, Monotone, Parabola, Promises
 from attnc_ir.attributes.strategy import STRATEGY, Strategy
-from attnc_ir.expr import Expr, ExprError, ExprType, Unary, type_of
+from attnc_ir.expr import Expr, ExprError, ExprType, Score, Unary, type_of
 from attnc_ir.kinds import BOOL, FLOAT, VALUE, OptionalKind, attribute
 from attnc_ir.op import Op, OpReport, TypeRuleError
 from attnc_ir.types import UNKNOWN, Dim, DType, Shape, Symbol, TensorType, Type, format_shape, may_equal
@@ -72,6 +73,7 @@ class AttentionOp(Op):
     mask: Mask = attribute(MASK, default=Everything())
     scale: float = attribute(FLOAT, default=1.0)
     softcap: float | None = attribute(OptionalKind(FLOAT), default=None)
+    modifier: Modifier | None = attribute(OptionalKind(MODIFIER), default=None)
     bias: Bias = attribute(BIAS, default=())
     sinks: Value | None = attribute(OptionalKind(VALUE), default=None)
     empty: Empty = attribute(EMPTY, default=EmptyZero())
@@ -161,6 +163,7 @@ class AttentionOp(Op):
             self._verify_mask(mask, report)
         for fault in alignment_faults(self.mask, self.geometry.same_length or self.is_causal_cache):
             report.error(fault, at="mask", help=ALIGNMENT_HELP)
+        self._verify_modifier(report)
         for term in self.bias:
             self._verify_bias(term, report)
         self._verify_promises(report)
@@ -340,6 +343,18 @@ class AttentionOp(Op):
             case _:
                 pass
 
+    def _verify_modifier(self, report: OpReport) -> None:
+        if self.modifier is None:
+            return
+        if self.normalizer.is_exact:
+            report.error(
+                f"a modifier under {self.normalizer.keyword}",
+                at="modifier",
+                help="scores are compared exactly: use scale, softcap and bias",
+            )
+        elif isinstance(self.modifier, ExprModifier):
+            self._verify_expr(self.modifier.value, report, "modifier", want_bool=False)
+
     def _verify_bias(self, term: object, report: OpReport) -> None:
         g = self.geometry
         match term:
@@ -382,6 +397,12 @@ class AttentionOp(Op):
         if want_bool != (kind is ExprType.BOOL):
             wanted = "a condition" if want_bool else "a number"
             report.error(f"expected {wanted}, the expression gives {kind.value}", at=at)
+        if at != "modifier" and any(isinstance(node, Score) for node in expr.walk()):
+            report.error(
+                f"score in a {at}",
+                at=at,
+                help="a mask and a bias know positions only; what changes a score stands in modifier",
+            )
         if self.normalizer.is_exact and not want_bool:
             for node in expr.walk():
                 if isinstance(node, Unary) and node.op.is_transcendental:

@@ -28,6 +28,7 @@ from attnc_ir.expr import (
     Index,
     IntLiteral,
     Lookup,
+    Score,
     Unary,
     UnaryOp,
     Variable,
@@ -48,12 +49,13 @@ _type_of = lru_cache(maxsize=4096)(type_of)
 
 @dataclass(frozen=True)
 class Position:
-    """Where a score stands: batch, query head, query position, key position."""
+    """Where a score stands: batch, query head, query position, key position; for modifiers also the score."""
 
     b: int
     h: int
     i: int
     j: int
+    score: float = math.nan
 
     def __str__(self) -> str:
         return f"batch {self.b}, head {self.h}, row {self.i}, key {self.j}"
@@ -76,6 +78,9 @@ class Evaluator:
                 return {Variable.BATCH: at.b, Variable.HEAD: at.h, Variable.QUERY: at.i, Variable.KEY: at.j}[
                     variable
                 ]
+            case Score():
+                assert not self.exact, "modifiers compute in doubles"
+                return at.score
             case IntLiteral(value) | BoolLiteral(value):
                 return value
             case FloatLiteral(value):

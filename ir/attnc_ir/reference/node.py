@@ -12,6 +12,7 @@ import numpy.typing as npt
 from attnc_ir.arguments import check_counts
 from attnc_ir.attributes.alignment import aligned
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
+from attnc_ir.attributes.modifier import ExprModifier
 from attnc_ir.errors import ArgumentError
 from attnc_ir.ops import Attend, AttendStep, AttentionOp
 from attnc_ir.reference import extended
@@ -108,7 +109,7 @@ class Node:
             self._doubles[name, b, h] = to_float64(source[b, h], dtype)
         return self._doubles[name, b, h]
 
-    # --- step 3 and 4: bias and mask ---
+    # --- steps 4 and 5: bias and mask ---
 
     def visible(self, b: int, h: int, i: int) -> dict[int, Extended]:
         """`A(i)`: the positions that mask and bias allow, in order, each with the sum of its bias terms."""
@@ -150,7 +151,7 @@ class Node:
     def _product(self, x: Extended, y: Extended) -> Extended:
         return extended.mul(x, y) if self.op.normalizer.is_exact else float(x) * float(y)
 
-    # --- steps 1 to 3: scores ---
+    # --- steps 1 to 4: scores ---
 
     def exact_score(self, b: int, h: int, i: int, j: int, bias: Extended) -> Score:
         """The score of key `j`, without rounding; `bias` is the exact sum of its bias terms."""
@@ -174,6 +175,9 @@ class Node:
         s = self.op.scale * sum_of(products.tolist())
         if self.op.softcap is not None:
             s = self.op.softcap * math.tanh(s / self.op.softcap)
+        if isinstance(self.op.modifier, ExprModifier):
+            at = Position(b, h, self.position(i), j, s)
+            s = float(self.evaluator.number(self.evaluator.value(self.op.modifier.value, at)))
         return s + bias
 
 

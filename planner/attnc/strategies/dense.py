@@ -12,8 +12,10 @@ from attnc.plan import Cost
 from attnc.strategies.base import Judge, Sizes, overhead, register_strategy, row_bytes, rows_of
 from attnc.strategies.grounds import constant_scores
 from attnc_ir.attributes.mask import And, Mask, Nothing, Prefix
+from attnc_ir.attributes.modifier import ExprModifier, Modifier
 from attnc_ir.attributes.normalizer import Hardmax, Mean, Softmax, Tie, TopK
 from attnc_ir.attributes.strategy import Dense, Strategy
+from attnc_ir.expr import Unary
 from attnc_ir.ops import AttendStep, AttentionOp
 
 _TILE = 32
@@ -22,8 +24,8 @@ _TILE = 32
 
 @register_strategy
 class DenseJudge(Judge):
-    """Cost terms: `score` flops, `bias` flops, `compare` or `exp`, `value` flops or bytes, `keys` bytes,
-    `call`.
+    """Cost terms: `score` flops, `modify` flops of masks and biases, `softcap`, `modifier`, `compare` or
+    `exp`, `value` flops or bytes, `keys` bytes, `call`.
     """
 
     noun: ClassVar[type[Strategy]] = Dense
@@ -45,6 +47,8 @@ class DenseJudge(Judge):
             terms.append(("modify", pairs * extras * flop))
         if node.softcap is not None:
             terms.append(("softcap", pairs * exp))
+        if node.modifier is not None:
+            terms.append(("modifier", pairs * modifier_cost(node.modifier, flop, exp)))
         gathered = value_width * node.value_type.dtype.itemsize
         match node.normalizer:
             case Hardmax(tie):
@@ -69,6 +73,15 @@ class DenseJudge(Judge):
         terms.append(("keys", heads * passes * seen * key_bytes(node, sizes) * machine.byte))
         terms.append(("call", overhead(node, machine)))
         return Cost(tuple(terms), append_bytes(node, heads, machine, sizes))
+
+
+def modifier_cost(modifier: Modifier, flop: float, exp: float) -> float:
+    """Nanoseconds for one score: a flop for each operation, an exponential for each function."""
+    if not isinstance(modifier, ExprModifier):
+        return exp
+    nodes = [node for node in modifier.value.walk() if node.children()]
+    functions = sum(isinstance(node, Unary) and node.op.is_transcendental for node in nodes)
+    return (len(nodes) - functions) * flop + functions * exp
 
 
 def key_bytes(node: AttentionOp, sizes: Sizes) -> int:
