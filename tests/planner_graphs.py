@@ -114,9 +114,12 @@ def masks(draw, *, step=False):
         ),
         st.builds("prefix({})".format, st.integers(0, 5)),
         st.builds("predicate({})".format, conditions()),
-        st.sampled_from(["everything", "nothing", "prefix(%two)"]),
+        st.sampled_from(
+            ["everything", "nothing", "prefix(%two)", "predicate(j < %few[b])", "predicate(%few[b] <= j)"]
+        ),
     ]
     if not step:
+        leaves.append(st.sampled_from(["predicate(%ids[i] == %key_ids[j])", "predicate(not %allowed[i, j])"]))
         leaves.append(st.sampled_from(["tensor(%yes)", "tensor(%allowed)", "documents(%ids, %key_ids)"]))
     joined = st.recursive(
         st.one_of(leaves),
@@ -142,21 +145,32 @@ NORMALIZERS = [
 ]
 
 
+MODIFIERS = [
+    "score", "2.0 * score + i", "2.5 * tanh(score / 2.5)", "-1.0 * tanh(score)", "where(score > 0.5, score, score / 2.0)",
+    "score * score - %table[j % 3]", "-(score - 1) * 0.5", "abs(score - 1.0) + (i - j)", "score - exp(1.0 * j)",
+    "1.0 - score / 3", "0.25 * j", "tanh(score + 1.0) - 2",
+]  # fmt: skip
+
+
 @st.composite
 def attributes(draw, *, step=False, normalizers=NORMALIZERS, biases=True):
     """The braces of an attention node, and whether it may give a log-sum-exp."""
-    parts = [f"normalizer = {draw(st.sampled_from(normalizers))}"]
+    normalizer = draw(st.sampled_from(normalizers))
+    parts = [f"normalizer = {normalizer}"]
     parts.append(f"mask = {draw(masks(step=step))}")
     parts.append(f"scale = {draw(st.sampled_from(['1.0', '0.5', '-2.0', '0.0', '-1.0', '3.0']))}")
     if draw(st.booleans()):
         parts.append(f"softcap = {draw(st.sampled_from(['1.0', '2.5']))}")
+    if normalizer in "softmax,mean" and draw(st.booleans()):
+        parts.append(f"modifier = expression({draw(st.sampled_from(MODIFIERS))})")
     terms = [
         "expression(0.5 * (j - i))", "expression(j)", "expression(i * 2 + h)", "expression(0)", "expression(-0.25 * j + i)",
         "alibi(%slopes)", "alibi(%zeros)", "relative(%near)", "expression(where(j < 2, 1, inf) * -1.0)",
-        "expression(%table[j % 3])", "expression(where(i < 1, 0.5, 2))",
+        "expression(%table[j % 3])", "expression(where(i < 1, 0.5, 2))", "expression(-(%slopes[h] * (i - j)))",
+        "expression((i - j) * %slopes[h])", "expression(%wide[h, min(max(j - i, -1), 1) + 1])",
     ]  # fmt: skip
     if not step:
-        terms += ["tensor(%shift)", "tensor(%bias)"]
+        terms += ["tensor(%shift)", "tensor(%bias)", "expression(%bias[j])"]
     if biases and draw(st.booleans()):
         parts.append(f"bias = {' + '.join(draw(st.lists(st.sampled_from(terms), min_size=1, max_size=2)))}")
     empty = draw(st.sampled_from(["zero", "zero", "zero", "error", "default(%row)", "default(%row)"]))
@@ -165,11 +179,13 @@ def attributes(draw, *, step=False, normalizers=NORMALIZERS, biases=True):
 
 
 CONSTANTS = """
+  %few = constant {type = i32[1], values = [-2]}
   %two = constant {type = i64[], values = [2]}
   %slopes = constant {type = f64[2], values = [0.5, -1]}
   %zeros = constant {type = f64[1], values = [0]}
   %near = constant {type = f64[1 x 3], values = [-1, 0, 0.5]}
   %table = constant {type = f64[3], values = [0, -1, 2]}
+  %wide = constant {type = f64[2 x 3], values = [-1, 0, 0.5, 2, 1, 0]}
   %row = constant {type = f64[1], values = [7]}
   %yes = constant {type = bool[1], values = [1]}
   %shift = constant {type = f64[1], values = [2.5]}

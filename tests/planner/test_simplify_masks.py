@@ -97,6 +97,11 @@ def simple(mask, rows="N", keys="M"):
         ("predicate(not j > i)", "causal(top_left)"),
         ("predicate(j <= i and i - j <= 4)", "window(4, 0, top_left)"),
         ("predicate(2 * j - j == i + 1)", "window(0, 0, 1)"),
+        ("predicate(abs(i - j) <= 4)", "window(4, 4, top_left)"),
+        ("predicate(4 > abs(j - i - 1))", "window(2, 4, top_left)"),
+        ("predicate(abs(i - j) > 4)", "predicate(abs(i - j) > 4)"),
+        ("predicate(abs(j) <= i)", "causal(top_left)"),
+        ("predicate(abs(i * j) <= 4)", "predicate(abs(i * j) <= 4)"),
         ("predicate(j < 7)", "prefix(7)"),
         ("predicate(j >= 7)", "~prefix(7)"),
         ("predicate(j <= i and %table[j % 3] > 0)", "causal(top_left) & predicate(%table[j % 3] > 0)"),
@@ -160,6 +165,41 @@ def test_a_merged_term_takes_the_first_place_so_that_guards_keep_guarding():
     assert absorbed == "prefix(2) & predicate(%table[j] > 0)"
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("%ids[i] == %ids[j]", "documents(%ids)"),
+        ("%ids[j] == %ids[i] and j <= i", "documents(%ids) & causal(top_left)"),
+        ("%ids[i] == %batched[b, j]", "documents(%ids, %batched)"),
+        ("%ids[i] != %ids[j]", "predicate(%ids[i] != %ids[j])"),
+        ("not %ids[i] != %ids[j]", "documents(%ids)"),
+        ("%ids[i] == %ids[i]", "predicate(%ids[i] == %ids[i])"),
+        ("%ids[i] == %short[j]", "predicate(%ids[i] == %short[j])"),  # which may lie outside
+        ("%times[i] == %times[j]", "predicate(%times[i] == %times[j])"),  # NaN
+        ("%allowed[i, j]", "tensor(%allowed)"),
+        ("not %allowed[i, j]", "~tensor(%allowed)"),
+        ("%allowed[j, i]", "predicate(%allowed[j, i])"),
+        ("%near[j]", "predicate(%near[j])"),
+        ("j < %counts[b]", "prefix(%counts_count)"),
+        ("%counts[b] > j or i >= j", "prefix(%counts_count) | causal(top_left)"),
+        ("j >= %counts[b]", "~prefix(%counts_count)"),
+        ("j <= %counts[b]", "predicate(j <= %counts[b])"),
+        ("j < %counts[0]", "predicate(j < %counts[0])"),
+    ],
+)
+def test_look_ups_by_position(condition, expected):
+    graph, _ = changed(
+        "simplify-masks",
+        f"""graph @g(%q: f64[B x 2 x N x 2], %k: f64[B x 2 x N x 2], %ids: i64[N], %batched: i32[B x N], %short: i64[M],
+                  %times: f64[N], %allowed: bool[N x N], %near: bool[M], %counts: i32[B]) {{
+          %o = attend %q, %k, %k {{normalizer = softmax, mask = predicate({condition})}}
+          return %o
+        }}""",
+    )
+    assert MASK.write(graph.ops[-1].mask) == expected
+    assert [op.mnemonic for op in graph.ops[:-1]] == (["constant", "max"] if "_count)" in expected else [])
+
+
 def test_decisions_are_counted():
     _, counts = changed(
         "simplify-masks",
@@ -185,6 +225,7 @@ def allowed(node, mask, sizes, arrays):
 
 
 ARRAYS = {
+    "few": np.array([-2]),
     "two": np.array(2),
     "table": np.array([0.0, -1.0, 2.0]),
     "yes": np.array([True]),

@@ -3,6 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnc.manager import PassManager
+from attnc_ir.attributes.bias import BIAS
+from attnc_ir.attributes.modifier import MODIFIER
 from attnc_ir.text import parse
 from planner_graphs import CONSTANTS, assert_same_meaning, changed, integers
 
@@ -51,6 +53,79 @@ def test_factors_that_are_seen_stay(attributes, lse):
     node, counts = node_after(attributes, lse=lse)
     assert not counts
     assert node.query.name == "q"
+
+
+@pytest.mark.parametrize(
+    ("modifier", "expected"),
+    [
+        ("score", {}),
+        ("score / 4", {"scale": 0.125}),
+        ("2.0 * score - (i - j)", {"scale": 1.0, "bias": "expression((i - j) * -1.0)"}),
+        ("(score + j) * 2", {"scale": 1.0, "bias": "expression(j * 2.0)"}),
+        ("1.0 * j - score", {"scale": -0.5, "bias": "expression(1.0 * j)"}),
+        ("4 * tanh(score / 4)", {"softcap": 4.0}),
+        ("4 * tanh(score / 2) + j", {"scale": 1.0, "softcap": 4.0, "bias": "expression(j)"}),
+        ("-4 * tanh(score)", {"scale": -2.0, "softcap": 4.0}),
+        ("score / 3", {"modifier": "expression(score / 3)"}),  # no double
+        ("score + %table[j % 3]", {"modifier": "expression(score + %table[j % 3])"}),  # which may be -inf
+        (
+            "where(j > i, score, -inf)",
+            {"modifier": "expression(where(j > i, score, -inf))"},
+        ),  # removes nothing
+        ("0.0 * score", {"modifier": "expression(0.0 * score)"}),
+        ("tanh(score + 1.0) + j", {"modifier": "expression(tanh(score + 1.0))", "bias": "expression(j)"}),
+        ("0.5 * j", {"modifier": "expression(0.5 * j)"}),  # NaN scores are lost
+    ],
+)
+def test_modifiers_are_taken_apart(modifier, expected):
+    node, counts = node_after(f"normalizer = softmax, scale = 0.5, modifier = expression({modifier})")
+    found = {"scale": node.scale, "softcap": node.softcap, "modifier": node.modifier, "bias": node.bias}
+    wanted = {"scale": 0.5, "softcap": None, "modifier": None, "bias": ()} | expected
+    if isinstance(wanted["bias"], str):
+        found["bias"] = BIAS.write(found["bias"])
+    if wanted["modifier"] is not None:
+        found["modifier"] = MODIFIER.write(found["modifier"])
+    assert found == wanted
+    assert counts == ({} if expected.get("modifier", "").endswith(f"({modifier})") else {"split-modifier": 1})
+
+
+def test_a_modifier_behind_a_softcap_keeps_its_factor():
+    node, _ = node_after("normalizer = softmax, softcap = 2.0, modifier = expression(2.0 * score + j)")
+    assert (MODIFIER.write(node.modifier), BIAS.write(node.bias)) == (
+        "expression(2.0 * score)",
+        "expression(j)",
+    )
+    node, counts = node_after(
+        "normalizer = softmax, softcap = 2.0, modifier = expression(2 * tanh(score / 2))"
+    )
+    assert not counts
+
+
+@pytest.mark.parametrize(
+    ("bias", "expected"),
+    [
+        ("%slopes[h] * (j - i)", "alibi(%slopes)"),
+        ("(j - i) * %slopes[h]", "alibi(%slopes)"),
+        ("-(%slopes[h] * (i - j))", "alibi(%slopes)"),
+        ("%slopes[h] * (i - j)", "alibi(%slopes_neg)"),
+        ("%slopes[h] * (i - j - 1)", "expression(%slopes[h] * (i - j - 1))"),
+        ("%slopes[1] * (j - i)", "expression(%slopes[1] * (j - i))"),
+        ("%zeros[h] * (j - i)", "expression(%zeros[h] * (j - i))"),  # too short for the second head
+        ("%wide[h, min(max(j - i, -1), 1) + 1]", "relative(%wide)"),
+        ("%wide[h, max(-1, min(1, j - i)) + 1]", "relative(%wide)"),
+        ("%wide[h, min(max(i - j, -1), 1) + 1]", "expression(%wide[h, min(max(i - j, -1), 1) + 1])"),
+        ("%wide[h, j - i + 1]", "expression(%wide[h, j - i + 1])"),  # an error where it is far
+        ("%here[i, j]", "tensor(%here)"),
+        ("%here[j, i]", "expression(%here[j, i])"),
+    ],
+)
+@pytest.mark.parametrize("normalizer", ["softmax", "hardmax(last)"])
+def test_expressions_that_are_another_bias(bias, normalizer, expected):
+    node, counts = node_after(
+        f"normalizer = {normalizer}, bias = expression({bias})", extra=", %here: f64[N x M]"
+    )
+    assert BIAS.write(node.bias) == expected
+    assert counts == ({} if "expression" in expected else {"recognised-bias": 1})
 
 
 @pytest.mark.parametrize(

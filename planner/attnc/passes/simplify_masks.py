@@ -3,7 +3,7 @@
 Every causal mask and window is a band of diagonals; bands that are and-ed or or-ed become one, and a band
 that covers every diagonal a node can have is everything. Prefixes merge likewise. Predicates are folded
 with what is known of the sizes; where one is linear in `i` and `j` it becomes a band or a prefix, which
-strategies understand.
+strategies understand, and look-ups by position become documents, tensors and prefixes.
 
 Terms are asked from left to right, and an earlier one may guard the look-ups of a later one. So a merged
 term takes the first place of those it replaces: a look-up that would have raised an error may not happen
@@ -22,6 +22,7 @@ from attnc.facts import ConstantFact, Facts, analyze
 from attnc.masks import Band, box_of, diagonals, explicit
 from attnc.passes.base import Context, Pass, register_pass
 from attnc.passes.canonicalize import tidied
+from attnc.passes.recognised import Change, recognised_mask
 from attnc.passes.rewrite import Rewriter
 from attnc_ir.attributes.mask import (
     And,
@@ -38,8 +39,8 @@ from attnc_ir.attributes.mask import (
 )
 from attnc_ir.expr import Binary, BinaryOp, BoolLiteral, Expr, Unary, UnaryOp, Variable
 from attnc_ir.graph import Graph
-from attnc_ir.ops import AttentionOp
-from attnc_ir.types import MAX_DIM
+from attnc_ir.ops import AttentionOp, Constant, Maximum
+from attnc_ir.types import MAX_DIM, TensorType
 from attnc_ir.values import Value
 
 Count = Callable[[str], None]
@@ -65,18 +66,33 @@ class SimplifyMasks(Pass):
     def run(self, graph: Graph, context: Context) -> Graph:
         facts = analyze(graph)
         rewriter = Rewriter(graph)
+        counts: dict[Value, Value] = {}
+
+        def counted(value: Value) -> Value:
+            if value not in counts:
+                counts[value] = _not_negative(value, rewriter)
+            return counts[value]
+
         for op in graph.ops:
             if isinstance(op, AttentionOp):
-                mask = simplified(op, facts, context.count)
+                mask = simplified(op, facts, context.count, counted)
                 if mask != op.mask:
                     op = dataclasses.replace(op, mask=mask)
             rewriter.add(op)
         return rewriter.finish()
 
 
-def simplified(node: AttentionOp, facts: Facts, count: Count = lambda _: None) -> Mask:
-    """The mask of a node in its simplest form."""
-    simplifier = _Simplifier(node, facts, count)
+def _not_negative(value: Value, rewriter: Rewriter) -> Value:
+    """Integers, 0 in place of those below."""
+    zero = Constant(type=TensorType(value.tensor.dtype, ()), values=(0.0,))
+    return rewriter.insert(Maximum(left=value, right=rewriter.insert(zero, "zero")), f"{value.name}_count")
+
+
+def simplified(
+    node: AttentionOp, facts: Facts, count: Count = lambda _: None, counted: Change | None = None
+) -> Mask:
+    """The mask of a node in its simplest form; `counted` adds ops that replace integers below 0 by 0."""
+    simplifier = _Simplifier(node, facts, count, counted)
     mask = explicit(node)
     while True:
         after = tidied(simplifier.simplify(mask))
@@ -90,6 +106,7 @@ class _Simplifier:
     node: AttentionOp
     facts: Facts
     count: Count
+    counted: Change | None
 
     @property
     def box(self) -> Box:
@@ -188,14 +205,19 @@ class _Simplifier:
             case Binary(op, left, right):
                 return self._comparison(op, left, right)
             case _:
-                return None
+                return recognised_mask(condition, self.node, self.counted)
 
     def _comparison(self, op: BinaryOp, left: Expr, right: Expr) -> Mask | None:
         if op in (BinaryOp.GT, BinaryOp.GE):
             op, left, right = (BinaryOp.LT if op is BinaryOp.GT else BinaryOp.LE), right, left
+        if isinstance(left, Unary) and left.op is UnaryOp.ABS and op in (BinaryOp.LT, BinaryOp.LE):
+            # abs(x) <= y is x <= y and -y <= x.
+            above = self._comparison(op, left.operand, right)
+            below = self._comparison(op, Unary(UnaryOp.NEG, right), left.operand)
+            return None if above is None or below is None else And((above, below))
         form = linear(Binary(BinaryOp.SUB, left, right), self.box)
         if form is None or op not in (BinaryOp.LT, BinaryOp.LE, BinaryOp.EQ):
-            return None
+            return recognised_mask(Binary(op, left, right), self.node, self.counted)
         # a_j * j + a_i * i <= bound
         bound = -form.constant - (op is BinaryOp.LT)
         match dict(form.coefficients):

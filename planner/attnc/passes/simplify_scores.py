@@ -14,6 +14,10 @@ A bias that is the same along `j` shifts a whole row. It goes under hard-max; un
 goes if it is so small that the rounding it causes lies far inside the declared tolerance, which the plan
 then says. Never where it can be infinite or NaN (tensors and look-ups stay, unless they are known), nor
 under softmax where a log-sum-exp or sinks would see the shift.
+
+Modifiers and expressions say more than kernels want to know. A modifier that is `a * score + e` becomes a
+scale and a bias, one that is `c * tanh(score / c)` a softcap; an expression that is a tensor, ALiBi or a
+relative table becomes that.
 """
 
 from __future__ import annotations
@@ -21,15 +25,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from attnc.expressions import depends_on_key, magnitude
 from attnc.facts import ConstantFact, Facts, analyze
 from attnc.masks import box_of
+from attnc.modifiers import as_double, split
 from attnc.passes.base import Context, Pass, register_pass
 from attnc.passes.constants import stored
+from attnc.passes.recognised import recognised_bias
 from attnc.passes.rewrite import Rewriter
 from attnc_ir.attributes.bias import Alibi, BiasTerm, ExprBias, Relative, TensorBias
+from attnc_ir.attributes.modifier import ExprModifier
 from attnc_ir.attributes.normalizer import Hardmax, Mean
 from attnc_ir.graph import Graph
 from attnc_ir.ops import Attend, AttendStep, AttentionOp, Neg
@@ -61,11 +69,53 @@ class SimplifyScores(Pass):
         rewriter = Rewriter(graph)
         for op in graph.ops:
             if isinstance(op, Attend | AttendStep):
-                node = _without_shifts(op, facts, context, graph)
+                node = _recognised(_without_modifier(op, context, graph), rewriter, context)
+                node = _without_shifts(node, facts, context, graph)
                 rewriter.add(_without_factors(node, rewriter, context, graph))
             else:
                 rewriter.add(op)
         return rewriter.finish()
+
+
+# --- modifiers and expressions ------------------------------------------------------------------------------
+
+
+def _without_modifier(node: Attend | AttendStep, context: Context, graph: Graph) -> Attend | AttendStep:
+    """The node with what of its modifier is a scale, a softcap or a bias that is finite everywhere."""
+    if not isinstance(node.modifier, ExprModifier):
+        return node
+    box = box_of(node)
+    whole = node.modifier.value
+    parts = split(
+        whole, capped=node.softcap is not None, movable=lambda term: magnitude(term, box) is not None
+    )
+    scale = as_double(Fraction(node.scale) * parts.factor)
+    if parts.modifier == whole or scale is None:
+        return node
+    context.count("split-modifier")
+    if parts.factor != 1 or parts.biases:
+        context.note(graph, node, "the modifier was taken apart: scores are rounded in another order")
+    return dataclasses.replace(
+        node,
+        scale=scale,
+        softcap=parts.softcap if parts.softcap is not None else node.softcap,
+        modifier=None if parts.modifier is None else ExprModifier(parts.modifier),
+        bias=(*map(ExprBias, parts.biases), *node.bias),
+    )
+
+
+def _recognised(node: Attend | AttendStep, rewriter: Rewriter, context: Context) -> Attend | AttendStep:
+    """The node with expressions of its bias as what they are."""
+
+    def negated(value: Value) -> Value:
+        return rewriter.insert(Neg(x=value, location=node.location), f"{value.name}_neg")
+
+    found = [recognised_bias(term, node, negated) for term in node.bias]
+    if not any(found):
+        return node
+    context.count("recognised-bias")
+    bias = tuple(new or old for new, old in zip(found, node.bias, strict=True))
+    return dataclasses.replace(node, bias=bias)
 
 
 # --- biases -------------------------------------------------------------------------------------------------
@@ -152,7 +202,12 @@ def _largest(value: Value, facts: Facts) -> float | None:
 def _without_factors(
     node: Attend | AttendStep, rewriter: Rewriter, context: Context, graph: Graph
 ) -> Attend | AttendStep:
-    if node.bias or node.with_lse or not isinstance(node.normalizer, Hardmax | Mean):
+    if (
+        node.bias
+        or node.with_lse
+        or node.modifier is not None
+        or not isinstance(node.normalizer, Hardmax | Mean)
+    ):
         return node
     exact = isinstance(node.normalizer, Hardmax)
     why = "it keeps the order of scores" if exact else "mean does not use scores"
