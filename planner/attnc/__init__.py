@@ -27,6 +27,7 @@ from attnc_ir.errors import (
     PromiseError,
     SpecError,
     StateError,
+    TraceError,
 )
 from attnc_ir.graph import Graph, Module
 from attnc_ir.text import format_module as format
@@ -36,10 +37,12 @@ from attnc_ir.verifier import verify
 if TYPE_CHECKING:
     from attnc.arguments import alibi, causal, documents, lengths, prefix, relative, topk, window
     from attnc.functional import attention
+    from attnc.functions import traced_mask, traced_score
     from attnc.pipeline import DEFAULT_PIPELINE
     from attnc.plan import Plan
     from attnc.program import Program, State, reference
     from attnc.program import compile_spec as compile
+    from attnc.tracing import exp, log, maximum, minimum, sigmoid, sqrt, table, tanh, where
 
 __version__ = "0.1.0"
 
@@ -53,6 +56,9 @@ _LAZY = {
     "DEFAULT_PIPELINE": "attnc.pipeline:DEFAULT_PIPELINE",
     **{name: f"attnc.arguments:{name}" for name in (
         "alibi", "causal", "documents", "lengths", "prefix", "relative", "topk", "window")},
+    **{name: f"attnc.functions:{name}" for name in ("traced_mask", "traced_score")},
+    **{name: f"attnc.tracing:{name}" for name in (
+        "exp", "log", "maximum", "minimum", "sigmoid", "sqrt", "table", "tanh", "where")},
 }  # fmt: skip
 
 
@@ -86,19 +92,31 @@ __all__ = [
     "SpecError",
     "State",
     "StateError",
+    "TraceError",
     "alibi",
     "attention",
     "causal",
     "compile",
     "documents",
+    "exp",
     "format",
     "lengths",
     "load",
+    "log",
+    "maximum",
+    "minimum",
     "parse",
     "prefix",
     "reference",
     "relative",
+    "sigmoid",
+    "sqrt",
+    "table",
+    "tanh",
     "topk",
+    "traced_mask",
+    "traced_score",
     "verify",
+    "where",
     "window",
 ]

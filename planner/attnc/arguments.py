@@ -60,6 +60,8 @@ class Lowering:
     one_length: bool = False
     arrays: dict[str, Array] = field(default_factory=dict)
     values: list[Value] = field(default_factory=list)
+    tables: dict[tuple[int, Value], Value] = field(default_factory=dict)
+    """Inputs for the arrays of traced functions: by function and by what stands for the array there."""
 
     def input(self, stem: str, array: Array, shape: tuple[Dim, ...], *, numbered: bool = True) -> Value:
         """A fresh input for `array` with the given dimensions."""

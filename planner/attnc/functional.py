@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from attnc.arguments import Array, Bias, Lowering, Mask, TopK, as_array, as_bias, as_mask, pattern
+from attnc.functions import ModifierArgument, Sizes, mask_of, score_of
 from attnc.program import Program, compile_spec, strategy_keyword
+from attnc.tracing.captured import fingerprint
 from attnc_ir.attributes.mask import Everything
 from attnc_ir.attributes.normalizer import Cut, Hardmax, Mean, Normalizer, Softmax, Tie
 from attnc_ir.attributes.normalizer import TopK as IrTopK
@@ -23,6 +26,9 @@ from attnc_ir.kinds import suggest
 from attnc_ir.ops import Attend
 from attnc_ir.types import Symbol
 from attnc_ir.values import Value
+
+ScoreMod = Callable[[Any, Any, Any, Any, Any], Any]
+MaskMod = Callable[[Any, Any, Any, Any], Any]
 
 MAX_PROGRAMS = 256
 """Kinds of calls that are remembered; the one unused longest goes first (its code stays on disk)."""
@@ -48,6 +54,8 @@ def attention(
     softcap: float | None = None,
     bias: Bias | Array | None = None,
     sinks: Array | None = None,
+    score_mod: ScoreMod | None = None,
+    mask_mod: MaskMod | None = None,
     return_lse: bool = False,
     return_argmax: bool = False,
     keys: str | None = None,
@@ -72,6 +80,11 @@ def attention(
         bias: added to scores: a float array that broadcasts to `[B, Hq, N, M]`, `attnc.alibi(slopes)`, or a
             sum of such.
         sinks: one logit per query head, `[Hq]`, that joins the denominator of softmax.
+        score_mod: `score_mod(score, b, h, q_idx, kv_idx)`, a function that gives a new score, as in
+            PyTorch's FlexAttention. It gets the score under `scale` and `softcap`; `bias` is added to what it
+            returns.
+        mask_mod: `mask_mod(b, h, q_idx, kv_idx)`, a function that says whether a key may be seen; with
+            `mask`, both have to allow it. Functions are traced: `docs/functions.md` says what they may hold.
         return_lse: also return log-sum-exp, `[B, Hq, N]`.
         return_argmax: also return the positions that were selected, as int64: of the winner `[B, Hq, N]`
             under hard-max (tie `"first"` or `"last"`), of the `k` best in descending order of score
@@ -88,6 +101,7 @@ def attention(
     Raises:
         ArgumentError: an argument does not fit; the message says which and why.
         SpecError: arguments that do not go together, such as sinks with hard-max.
+        TraceError: `score_mod` or `mask_mod` cannot be traced; the message points into its source.
         PromiseError: a key breaks a promise; the message says which.
         PlanError: the forced strategy is not legal; the message has every reason.
 
@@ -102,8 +116,9 @@ def attention(
     kind = None
     if threads is None and bias is None and sinks is None:
         kind = _kind(
-            q, k, v, mask, scale, softcap, normalizer, tie, return_lse, return_argmax, keys, strategy
-        )
+            q, k, v, mask, scale, softcap, normalizer, tie, return_lse, return_argmax, keys, strategy,
+            *(() if score_mod is None and mask_mod is None else (_rule(score_mod), _rule(mask_mod))),
+        )  # fmt: skip
         results = None if kind is None else _again(kind, (q, k, v))
         if results is not None:
             return results[0] if len(results) == 1 else results
@@ -126,6 +141,8 @@ def attention(
         with_argmax=bool(return_argmax),
         promises=_promises(keys),
     )  # fmt: skip
+    if score_mod is not None or mask_mod is not None:
+        call = _with_functions(call, score_mod, mask_mod)
     key = (call.key(), None if strategy is None else strategy_keyword(strategy))
     # Everything a call brings has to be named, graph or no graph; the graph itself is made once.
     inputs, options = call.lower()
@@ -173,6 +190,14 @@ def _kind(
     )  # fmt: skip
 
 
+def _rule(function: object) -> Any:
+    """Something equal for functions that are traced alike and look up in no array; else no other's equal."""
+    if function is None:
+        return None
+    known = fingerprint(function)
+    return object() if known.key is None or known.arrays else known.key
+
+
 def _again(kind: tuple[Any, ...], arrays: tuple[Array, ...]) -> tuple[Array, ...] | None:
     """The results of a call whose kind went well before, if it does again."""
     try:
@@ -198,11 +223,15 @@ class _Call:
     with_lse: bool
     with_argmax: bool
     promises: Promises
+    modifier: ModifierArgument | None = None
+    shared_table: bool = False
+    """Whether a score function looks queries and keys up in one axis of an array."""
 
     @property
     def one_length(self) -> bool:
-        """Whether keys and queries are as many and the mask depends on it; else their lengths may differ."""
-        return self.mask is not None and self.mask.needs_one_length and self.q.shape[2] == self.k.shape[2]
+        """Whether keys and queries are as many and something depends on it; else their lengths may differ."""
+        needed = self.shared_table or (self.mask is not None and self.mask.needs_one_length)
+        return needed and self.q.shape[2] == self.k.shape[2]
 
     @property
     def same_heads(self) -> bool:
@@ -219,6 +248,7 @@ class _Call:
             self.scale.hex(),
             self.softcap,
             self.mask.key if self.mask is not None else None,
+            self.modifier.key if self.modifier is not None else None,
             self.bias.key if self.bias is not None else None,
             pattern(self.sinks) if self.sinks is not None else None,
             self.with_lse,
@@ -244,12 +274,38 @@ class _Call:
             "with_argmax": self.with_argmax,
             "scale": self.scale,
             "softcap": self.softcap,
+            "modifier": None if self.modifier is None else self.modifier.lower(low),
             "bias": () if self.bias is None else self.bias.lower(low),
             "sinks": None
             if self.sinks is None
             else low.input("sinks", self.sinks, (heads,) * self.sinks.ndim),
             "keys": self.promises,
         }
+
+
+def _with_functions(call: _Call, score_mod: ScoreMod | None, mask_mod: MaskMod | None) -> _Call:
+    """The call with what its functions come to."""
+    sizes = Sizes(call.q.shape[0], call.q.shape[1], call.q.shape[2], call.k.shape[2])
+    if mask_mod is not None:
+        own = mask_of(mask_mod, sizes)
+        call = replace(call, mask=own if call.mask is None else call.mask & own)
+    if score_mod is None:
+        return call
+    parts = score_of(score_mod, sizes, normalizer=call.rule, scale=call.scale, softcap=call.softcap)
+    mask, bias = call.mask, call.bias
+    if parts.mask is not None:
+        mask = parts.mask if mask is None else mask & parts.mask
+    if parts.bias is not None:
+        bias = parts.bias if bias is None else parts.bias + bias
+    return replace(
+        call,
+        mask=mask,
+        scale=parts.scale,
+        softcap=parts.softcap,
+        modifier=parts.modifier,
+        bias=bias,
+        shared_table=parts.needs_one_length,
+    )
 
 
 def _graph(inputs: list[Value], results: int, options: dict[str, Any]) -> Graph:
