@@ -156,6 +156,11 @@ def test_a_row_without_keys_is_zero():
     assert (out[:, :, 3:] != 0).all()
 
 
+def test_a_function_that_removes_every_key():
+    out = attnc.attention(Q, K, V, score_mod=lambda s, b, h, i, j: -np.inf)
+    assert (out == 0).all()
+
+
 def test_what_a_removed_key_holds_does_not_matter():
     k, v = K.copy(), V.copy()
     k[:, :, ::2], v[:, :, ::2] = np.nan, np.nan
@@ -256,9 +261,34 @@ def test_one_expression_is_compiled_once(monkeypatch):
             out,
             attnc.attention(q, k, v, mask_mod=lambda b, h, q_idx, kv_idx: ids[q_idx] == ids[kv_idx]),  # noqa: B023
         )
+        docs = ids  # under another name
+        np.testing.assert_array_equal(
+            out,
+            attnc.attention(q, k, v, mask_mod=lambda b, h, i, j: docs[i] == docs[j]),  # noqa: B023
+        )
         assert len(compiled) == 1 + (n > 5)
         attnc.attention(q, k, v, mask_mod=lambda b, h, i, j: longer[i] == longer[j])  # noqa: B023
         assert len(compiled) == 2
+
+
+def test_calls_that_repeat_know_their_functions():
+    q, k, v = Q[:1, :2, :6], K[:1, :1, :6], V[:1, :1, :6]
+    bounds = [0]
+    for width in (1, 3, 1):
+        bounds[0] = width
+        for _ in range(3):
+            captured = attnc.attention(q, k, v, mask_mod=lambda b, h, i, j: abs(i - j) < width)  # noqa: B023
+            unseen = attnc.attention(q, k, v, mask_mod=lambda b, h, i, j: abs(i - j) < bounds[0])
+            scored = attnc.attention(
+                q,
+                k,
+                v,
+                score_mod=lambda s, b, h, i, j: np.where(abs(i - j) < width, s, -np.inf),  # noqa: B023
+            )
+            wanted = expected(mask_mod=lambda b, h, i, j: abs(i - j) < width, q=q, k=k, v=v)  # noqa: B023
+            for found in (captured, unseen, scored):
+                np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(attnc.attention(q, k, v), expected(q=q, k=k, v=v), rtol=0, atol=1e-11)
 
 
 def test_lengths_may_differ():
@@ -338,7 +368,7 @@ def conditions(draw, depth=2):
 SCOPE = {"np": np, "NEAR": NEAR, "FAR": FAR, "IDS": IDS, "ALLOWED": ALLOWED}
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(number=bodies(), condition=conditions())
 def test_drawn_functions_mean_what_numpy_makes_of_them(number, condition):
     # By the reference interpreter, on parts of the rows: what is traced, split and simplified is the function.

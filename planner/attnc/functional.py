@@ -114,11 +114,11 @@ def attention(
     from attnc_backends.numba.threads import resolve_threads
 
     kind = None
-    if threads is None and bias is None and sinks is None:
+    rules = () if score_mod is None and mask_mod is None else _rules(score_mod, mask_mod)
+    if threads is None and bias is None and sinks is None and rules is not None:
         kind = _kind(
-            q, k, v, mask, scale, softcap, normalizer, tie, return_lse, return_argmax, keys, strategy,
-            *(() if score_mod is None and mask_mod is None else (_rule(score_mod), _rule(mask_mod))),
-        )  # fmt: skip
+            q, k, v, mask, scale, softcap, normalizer, tie, return_lse, return_argmax, keys, strategy, rules
+        )
         results = None if kind is None else _again(kind, (q, k, v))
         if results is not None:
             return results[0] if len(results) == 1 else results
@@ -158,8 +158,11 @@ def attention(
             if len(_programs) > MAX_PROGRAMS:
                 _programs.popitem(last=False)
                 _seen.clear()
-    result = program.run(_GRAPH, inputs.arrays, threads=workers)
-    if kind is not None and len(inputs.arrays) == 3:
+    # In order, not by name: an array that a function captures may have had another name in the first call.
+    names = (value.name for value in program.source_module[_GRAPH].inputs)
+    arrays = dict(zip(names, inputs.arrays.values(), strict=True))
+    result = program.run(_GRAPH, arrays, threads=workers)
+    if kind is not None and len(arrays) == 3:
         if len(_seen) >= MAX_PROGRAMS:
             _seen.clear()
         _seen[kind] = program
@@ -190,12 +193,14 @@ def _kind(
     )  # fmt: skip
 
 
-def _rule(function: object) -> Any:
-    """Something equal for functions that are traced alike and look up in no array; else no other's equal."""
-    if function is None:
+def _rules(*functions: object) -> tuple[Any, ...] | None:
+    """Something equal for functions that are traced alike; None where there is no saying, or where they look
+    up in arrays.
+    """
+    known = [None if function is None else fingerprint(function) for function in functions]
+    if any(found is not None and (found.key is None or found.arrays) for found in known):
         return None
-    known = fingerprint(function)
-    return object() if known.key is None or known.arrays else known.key
+    return tuple(None if found is None else found.key for found in known)
 
 
 def _again(kind: tuple[Any, ...], arrays: tuple[Array, ...]) -> tuple[Array, ...] | None:

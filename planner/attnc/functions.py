@@ -169,25 +169,29 @@ class _Traced:
 
     def _key(self, expr: Expr) -> tuple[Any, ...]:
         """Equal for expressions that make the same graph."""
-        text, tables = self.trace.once(("text", id(expr)), lambda: (EXPR.write(expr), _tables(expr), expr))[
-            :2
-        ]
+        text, tables = self._text(expr)
         return (
             text,
             *((dtype_of(self._arrays[v].array), self._dims[v]) for v in tables if v in self._arrays),
         )
 
+    def _text(self, expr: Expr) -> tuple[str, tuple[Value, ...]]:
+        """A part of the trace as text, and its tables."""
+        # The part is kept as well, so that its id is no other's.
+        return self.trace.once(("text", id(expr)), lambda: (EXPR.write(expr), _tables(expr), expr))[:2]
+
     def _lower(self, expr: Expr, low: Lowering) -> Expr:
         """The expression over inputs; a table that several parts look up in is one input."""
         replaced = {}
-        for value in _tables(expr):
+        for value in self._text(expr)[1]:
             if value in self._arrays:
                 place, table = (id(self), value), self._arrays[value]
                 if place not in low.tables:
                     stem = f"{table.name}_" if table.name[-1].isdigit() else table.name
                     low.tables[place] = low.input(stem, table.array, self._dims[value])
                 replaced[value] = low.tables[place]
-        return replace_values(expr, replaced)
+        what = ("lowered", id(expr), tuple(replaced.values()))
+        return self.trace.once(what, lambda: replace_values(expr, replaced))
 
     def mask(self, expr: Expr) -> Mask:
         """A condition as a mask."""

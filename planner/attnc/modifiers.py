@@ -18,6 +18,7 @@ from fractions import Fraction
 from attnc_ir.expr import (
     Binary,
     BinaryOp,
+    BoolLiteral,
     Expr,
     ExprType,
     FloatLiteral,
@@ -58,6 +59,8 @@ def without_removals(expr: Expr) -> tuple[tuple[Expr, ...], Expr]:
             kept, rest = condition, then
         case Where(condition, FloatLiteral(value), otherwise) if value == -math.inf:
             kept, rest = Unary(UnaryOp.NOT, condition), otherwise
+        case FloatLiteral(value) if value == -math.inf:
+            return (BoolLiteral(False),), Score()
         case _:
             return (), expr
     if depends_on_score(kept):

@@ -297,6 +297,26 @@ def test_a_name_is_never_text_of_the_graph(name):
     attnc.attention(q, q, q, mask_mod=types.FunctionType(code, {name: IDS}))
 
 
+class Loud(int):
+    def __str__(self):
+        return "0) } graph @stolen("
+
+    __repr__ = __format__ = __str__
+
+
+class LoudFloat(float):
+    def __repr__(self):
+        return "__import__('os')"
+
+    __str__ = __repr__
+
+
+def test_a_number_is_never_other_text():
+    loud, low = Loud(3), LoudFloat(-0.0)
+    assert text(lambda s, b, h, i, j: s * loud + low) == "score * 3 + -0.0"
+    assert remembered() == 0
+
+
 # --- when it is called again ---
 
 

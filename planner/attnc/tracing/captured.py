@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import types
@@ -21,6 +22,9 @@ Captured = tuple[str, np.ndarray[Any, Any]]
 
 _KNOWN = ("attnc", "numpy", "math", "operator", "builtins")
 """Packages whose functions do the same each time."""
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+"""Types whose values are what they are; a subclass may say otherwise."""
 
 _MODULES = (math, np, operator)
 
@@ -57,7 +61,7 @@ def code_of(function: Any) -> CodeType | None:
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if isinstance(function, FunctionType):
         return function.__code__
-    call = type(function).__dict__.get("__call__")
+    call = inspect.getattr_static(type(function), "__call__", None)
     return call.__code__ if isinstance(call, FunctionType) else None
 
 
@@ -116,10 +120,10 @@ class _Walk:
     def key(self, value: object, name: str = "") -> tuple[Any, ...]:
         """A key for a captured thing; clears `known` where there is none."""
         match value:
-            case None | bool() | int() | str() | bytes():
+            case None | bool() | int() | str() | bytes() if type(value) in _PLAIN:
                 return (type(value), value)
-            case float() | complex():
-                return (type(value), repr(value))
+            case float() | complex() if type(value) in _PLAIN:
+                return (type(value), repr(value))  # which tells zeros apart
             case np.generic():
                 return (type(value), value.tobytes())
             case np.ndarray() if value.ndim:

@@ -92,6 +92,11 @@ class Session:
         value = number() if callable(number) else value  # a captured array without axes is a number
         if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
             value = value.item()
+        # What a subclass makes of a number as text has no place in a graph.
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = int.__add__(value, 0)
+        elif isinstance(value, float):
+            value = float.__mul__(value, 1.0)
         match value:
             case bool():
                 return self.made(BoolLiteral(value), ())

@@ -14,6 +14,9 @@ from attnc_ir.errors import ArgumentError
 from attnc_ir.types import TensorType
 from attnc_ir.values import Value, is_name
 
+_FIXED = ("dtype", "size", "itemsize")
+"""Attributes of an array that do not depend on its elements."""
+
 
 class Table(NDArrayOperatorsMixin):
     """An array, or a value of a graph, that can be indexed by symbols: `table[h, q_idx]` is one element.
@@ -127,9 +130,9 @@ class Table(NDArrayOperatorsMixin):
         return _wrapped(getattr(ufunc, method)(*plain, **options), self._name)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._read(), name)
+        return getattr(self._source if name in _FIXED else self._read(), name)
 
     def __iter__(self) -> Any:
         return iter([_wrapped(x, self._name) for x in self._read()])
