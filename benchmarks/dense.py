@@ -29,7 +29,7 @@ from harness import alternate
 from numba import njit
 
 import attnc
-from attnc_backends.numba import makers, vectors
+from attnc_backends.numba import emit_dense, vectors
 from attnc_backends.numba.runtime.vector import vec_add, vec_f32, vec_fill, vec_fma
 from attnc_backends.numba.runtime.vector_lanes import vec_sum
 from attnc_backends.numba.threads import run_workers
@@ -81,11 +81,12 @@ def plain(q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool) -> np.ndarr
 
 def tiles(text: str) -> attnc.Program:
     """The same spec without vectors."""
-    kept, makers.why_not_flash = makers.why_not_flash, lambda node: ("the benchmark compares with it",)
+    kept = emit_dense.why_not_vectors
+    emit_dense.why_not_vectors = lambda node: ("the benchmark compares with it",)
     try:
         return attnc.compile(text)
     finally:
-        makers.why_not_flash = kept
+        emit_dense.why_not_vectors = kept
 
 
 def onnx_session(heads: int, causal: bool, threads: int) -> object | None:

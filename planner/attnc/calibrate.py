@@ -133,6 +133,8 @@ def _measurements() -> dict[str, Callable[[], float]]:
     """By coefficient, what measures it. Numba is imported here, because it takes long to import."""
     from numba import njit
 
+    from attnc.calibrate_lanes import multiply_adds, weights
+    from attnc_backends.numba.memory import address_of
     from attnc_backends.numba.threads import run_workers
 
     dots = njit(fastmath=True)(_dots)
@@ -156,6 +158,15 @@ def _measurements() -> dict[str, Callable[[], float]]:
     def exps(dtype: type[np.floating[Any]]) -> float:
         scores, weights = draw.standard_normal(1 << 16).astype(dtype), np.empty(1 << 16, dtype)
         return _best(lambda: exponentials(scores, weights), scores.size)
+
+    def lane_flops(dtype: type[np.floating[Any]]) -> float:
+        loop, flops = multiply_adds(dtype)
+        return _best(lambda: loop(1 << 14, 0.5), flops << 14)
+
+    def lane_exps(dtype: type[np.floating[Any]]) -> float:
+        scores = -np.abs(draw.standard_normal(1 << 12)).astype(dtype)
+        place, loop = address_of(scores), weights(dtype)
+        return _best(lambda: loop(place, scores.size, 16), scores.size * 16)
 
     def byte() -> float:
         # Larger than most caches; summing reads every byte once.
@@ -191,6 +202,10 @@ def _measurements() -> dict[str, Callable[[], float]]:
         "flop_f64": lambda: flops(np.float64),
         "exp_f32": lambda: exps(np.float32),
         "exp_f64": lambda: exps(np.float64),
+        "lane_flop_f32": lambda: lane_flops(np.float32),
+        "lane_flop_f64": lambda: lane_flops(np.float64),
+        "lane_exp_f32": lambda: lane_exps(np.float32),
+        "lane_exp_f64": lambda: lane_exps(np.float64),
         "byte": byte,
         "probe": probe,
         "insert": insert,

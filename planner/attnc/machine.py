@@ -26,7 +26,7 @@ from attnc_ir.types import DType
 HOST = "host"
 """The name that `attnc calibrate` stores under, and the profile that is taken when none is named."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,14 @@ class Machine:
     exp_f32: float
     """One exponential of a softmax, in f32."""
     exp_f64: float
+    """The same in f64."""
+    lane_flop_f32: float
+    """One multiplication or addition of an f32 kernel in explicit vectors."""
+    lane_flop_f64: float
+    """The same in f64."""
+    lane_exp_f32: float
+    """One exponential of such a kernel, in f32."""
+    lane_exp_f64: float
     """The same in f64."""
     byte: float
     """Streaming one byte in from memory."""
@@ -74,6 +82,14 @@ class Machine:
         """One exponential in `dtype`."""
         return self.exp_f64 if dtype is DType.F64 else self.exp_f32
 
+    def lane_flop(self, dtype: DType) -> float:
+        """One multiplication or addition in explicit vectors, with sums of type `dtype`."""
+        return self.lane_flop_f64 if dtype is DType.F64 else self.lane_flop_f32
+
+    def lane_exp(self, dtype: DType) -> float:
+        """One exponential in explicit vectors of `dtype`."""
+        return self.lane_exp_f64 if dtype is DType.F64 else self.lane_exp_f32
+
     def describe(self) -> str:
         """Name, machine and date in one line."""
         origin = " on ".join(part for part in (self.measured, self.host) if part)
@@ -90,6 +106,10 @@ BUILTIN = Machine(
     flop_f64=0.24,
     exp_f32=3.0,
     exp_f64=6.0,
+    lane_flop_f32=0.01,
+    lane_flop_f64=0.02,
+    lane_exp_f32=0.15,
+    lane_exp_f64=0.5,
     byte=0.1,
     probe=6.0,
     insert=25.0,

@@ -1,5 +1,5 @@
-"""Dense softmax in vectors: every lane count, sizes around its tiles and blocks, numbers that are not finite, long
-rows.
+"""Dense softmax in vectors: every lane count, sizes around its tiles and blocks, numbers that are not finite,
+long rows.
 """
 
 import re
@@ -15,19 +15,16 @@ import attnc
 from attnc_backends.numba import executable, vectors
 from attnc_backends.numba.runtime.flash_outer import flash_score_rows, flash_value_rows
 from attnc_backends.numba.runtime.vector import vec_f32
-from attnc_ir.storage import from_float64, to_float64
 from attnc_ir.types import DType
 from backend_cases import (
     LAYOUTS,
-    TOLERANCE,
     attend,
     check_attention,
-    close_numbers,
     compiled,
-    laid_out,
     qkv,
     thorough_but,
 )
+from dense_cases import check_doubles, compiled_for, drawn_sizes
 
 NATIVE = vectors.native_bytes()
 
@@ -57,57 +54,12 @@ def spec(kind):
     scope="module", params=thorough_but(KINDS, "causal f32", "window f32, 8 lanes", "asked f64, 4 lanes")
 )
 def case(request):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "native_bytes", lambda: KINDS[request.param][4])
-        return request.param, attnc.compile(spec(request.param), pipeline="select-strategy")
-
-
-def expected(kind, q, k, v):
-    """Output and log-sum-exp in doubles; positions that are not allowed are never looked at."""
-    _, _, attributes, allows, _ = KINDS[kind]
-    scale = float(found.group(1)) if (found := re.search(r"scale = ([-\d.]+)", attributes)) else 1.0
-    (_, heads, n, _), (_, key_heads, m, _) = q.shape, k.shape
-    out, lse = np.zeros((*q.shape[:3], v.shape[3])), np.full(q.shape[:3], -np.inf)
-    allowed = np.broadcast_to(allows(np.arange(n)[:, None], np.arange(m)[None], n, m), (n, m))
-    for b, h, i in np.ndindex(*q.shape[:3]):
-        hk, seen = h * key_heads // heads, allowed[i]
-        if not seen.any():
-            continue
-        scores = scale * (k[b, hk, seen] @ q[b, h, i])
-        top = scores.max()
-        if np.isnan(top) or np.isinf(top):
-            out[b, h, i], lse[b, h, i] = np.nan, top
-            continue
-        weights = np.exp(scores - top)
-        out[b, h, i] = (weights / weights.sum()) @ v[b, hk, seen]
-        lse[b, h, i] = top + np.log(weights.sum())
-    return out, lse
-
-
-def drawn(rng, shape, dtype, strange):
-    numbers = rng.standard_normal(shape)
-    if strange:
-        numbers = np.where(rng.random(shape) < strange, rng.choice([np.nan, np.inf, -np.inf], shape), numbers)
-    return from_float64(numbers, dtype)
-
-
-@st.composite
-def drawn_sizes(draw):
-    group = draw(st.sampled_from([1, 1, 3]))
-    return {
-        "B": draw(st.sampled_from([1, 2])),
-        "G": 2,
-        "H": 2 * group,
-        "N": draw(st.sampled_from([1, 2, 11, 12, 13, 16, 47, 48, 49, 97])),
-        "M": draw(st.sampled_from([0, 1, 3, 4, 7, 8, 9, 60, 127, 128, 129, 260])),
-        "D": draw(st.sampled_from([1, 3, 4, 8, 17])),
-        "E": draw(st.sampled_from([1, 3, 4, 5, 8, 9, 20])),
-    }
+    return request.param, compiled_for(spec(request.param), False, KINDS[request.param][4])
 
 
 @settings(max_examples=40)
 @given(
-    sizes=drawn_sizes(),
+    sizes=drawn_sizes([1, 2, 11, 12, 13, 16, 47, 48, 49, 97], [0, 1, 3, 4, 7, 8, 9, 60, 127, 128, 129, 260]),
     layout=st.sampled_from(LAYOUTS),
     strange=st.sampled_from([0.0, 0.0, 0.002, 0.05]),
     seed=st.integers(0, 2**32 - 1),
@@ -117,27 +69,9 @@ def drawn_sizes(draw):
 )
 def test_agrees_with_doubles(case, sizes, layout, strange, seed):
     kind, program = case
-    rng = np.random.default_rng(seed)
-    keys, values = (DType(name) for name in KINDS[kind][:2])
-    b, g, h, n, m, d, e = (sizes[x] for x in "BGHNMDE")
-    shapes = {"q": (b, h, n, d), "k": (b, g, m, d), "v": (b, g, m, e)}
-    arrays = {
-        name: laid_out(drawn(rng, shape, values if name == "v" else keys, strange * (name != "q")), layout)
-        for name, shape in shapes.items()
-    }
-    doubles = [to_float64(np.asarray(arrays[x]), values if x == "v" else keys) for x in "qkv"]
-    with np.errstate(all="ignore"):
-        out, lse = expected(kind, *doubles)
-    got = program.run("g", arrays, threads=1)
-    accumulator = DType.F64 if keys is DType.F64 else DType.F32
-    finite = np.abs(doubles[2][np.isfinite(doubles[2])])
-    tolerance = max(TOLERANCE[keys], TOLERANCE[values])
-    close_numbers(got[0], from_float64(out, values), values, tolerance, finite.max(initial=1e-300))
-    size = np.maximum(np.abs(np.where(np.isfinite(lse), lse, 0.0)), 1.0)
-    close_numbers(got[1], from_float64(lse, accumulator), accumulator, TOLERANCE[keys], size)
-    # Pre-filled or not, however many threads: the same bits.
-    again = program.run("g", arrays, threads=3)
-    assert [x.tobytes() for x in got] == [x.tobytes() for x in again]
+    keys, values, attributes, allows, _ = KINDS[kind]
+    scale = float(found.group(1)) if (found := re.search(r"scale = ([-\d.]+)", attributes)) else 1.0
+    check_doubles(program, DType(keys), DType(values), scale, allows, sizes, layout, strange, seed)
 
 
 def products(lanes):
@@ -166,9 +100,12 @@ def test_the_inner_loop_is_multiply_adds_in_registers(lanes):
     assert len(inner) == 2, f"{len(hot)} loops, of which {len(inner)} do nothing else"
 
 
+@pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-def test_weights_of_far_scores(dtype):
-    """Differences of scores from 0 to beyond what an exponent holds: weights agree, or are too small to matter."""
+def test_weights_of_far_scores(dtype, few):
+    """Differences of scores from 0 to beyond what an exponent holds: weights agree, or are too small to
+    matter.
+    """
     n, element = 300, np.dtype({"f32": "f4", "f64": "f8"}[dtype])
     text = attend(
         qkv(dtype, 2, width=1, value_width=2), "normalizer = softmax, scale = -1.0, strategy = dense"
@@ -176,27 +113,28 @@ def test_weights_of_far_scores(dtype):
     k = np.linspace(0, 800, n).astype(element)[:, None]
     q = np.array([[0.0], [1.0], [-1.0], [1e-3], [40.0], [1e4]], element)
     v = np.stack([np.ones(n), np.linspace(-1, 1, n)], axis=1).astype(element)
-    got = compiled(text)("g", q, k, v)
+    got = compiled_for(text, few)("g", q, k, v)
     scores = -q.astype(float) @ k.astype(float).T
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     right = (weights / weights.sum(axis=1, keepdims=True)) @ v
     assert np.abs(got - right).max() <= {"f32": 1e-5, "f64": 1e-12}[dtype]
 
 
-def test_long_rows_flush():
-    """Beyond 64 tiles sums move into doubles, maxima may still grow after it, and so may NaN appear."""
+@pytest.mark.parametrize("few", [False, True])
+def test_long_rows(few):
+    """Beyond some tiles sums join those in doubles, maxima may still grow after it, and so may NaN appear."""
     n = 128 * 64 * 2 + 100
     text = attend(qkv("f32", 2, width=1, value_width=2), "normalizer = softmax, strategy = dense", lse=True)
     k = np.linspace(-3, 3, n).astype(np.float32)[:, None]
     q = np.array([[1.0], [-1.0], [0.0], [4.0]], np.float32)
     v = np.stack([np.full(n, 0.1), np.cos(np.arange(n))], axis=1).astype(np.float32)
-    out, lse = compiled(text)("g", q, k, v)
+    out, lse = compiled_for(text, few)("g", q, k, v)
     scores = q.astype(float) @ k.astype(float).T
     weights = np.exp(scores)
     np.testing.assert_allclose(lse, np.log(weights.sum(axis=1)), rtol=1e-6)
     np.testing.assert_allclose(out, (weights / weights.sum(axis=1, keepdims=True)) @ v, atol=1e-6)
     k[5], k[-5] = np.nan, np.inf
-    out, lse = compiled(text)("g", q, k, v)
+    out, lse = compiled_for(text, few)("g", q, k, v)
     assert np.isnan(out).all()
     assert np.isnan(lse).all()
 

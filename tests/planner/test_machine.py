@@ -76,7 +76,7 @@ def test_an_unknown_profile_is_an_error_with_a_suggestion():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"format": 2}, "not a profile of format 1"),
+        ({"format": 1}, "not a profile of format 2"),
         ({"probe": "fast"}, "probe is 'fast', not a number"),
         ({"probe": True}, "probe is True, not a number"),
         ({"probe": None}, "probe is None, not a number"),
@@ -100,7 +100,7 @@ def test_a_damaged_profile_is_named_and_never_used(change, why):
     assert why in stand_in.note
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\udcff", "[" * 100_000, '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\udcff", "[" * 100_000, '{"format": 2}'])
 def test_any_other_content_is_damage_too(text):
     path = save_machine(replace(MINE, name="host"))
     path.write_bytes(text.encode("utf-8", "surrogateescape"))

@@ -285,7 +285,7 @@ def test_terms_are_counts_of_work():
         "score": 32 * 100 * 2 * 64,
         "exp": 32 * 100,
         "value": 32 * 100 * 2 * 4,
-        "keys": 100 * 64 * 8,
+        "rows": 100 * (64 + 4) * 8,
         "call": 2,
     }
     causal = count(stateless("normalizer = softmax, mask = causal(0)", width=64), N=100, M=100)["dense"]

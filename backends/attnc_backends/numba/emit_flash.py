@@ -1,8 +1,8 @@
 """Dense softmax of batches in explicit vectors: query rows in the lanes, keys and values read where they lie.
 
-The phases of a tile are in `runtime/flash.py`, the inner loop in `runtime/flash_outer.py`. What stands here is
-which rows form a block, which keys it looks at and how: tiles that every row sees entirely run without a mask,
-tiles that no row sees are not visited, and the others are masked.
+The phases of a tile are in `runtime/flash.py`, the inner loop in `runtime/flash_outer.py`. What stands here
+is which rows form a block, which keys it looks at and how: tiles that every row sees entirely run without a
+mask, tiles that no row sees are not visited, and the others are masked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from attnc_backends.numba import vectors
 from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_documents import documents_of, find_runs, narrow, table_bytes
 from attnc_backends.numba.emit_elementwise import literal
-from attnc_backends.numba.emit_softmax import modified_score
+from attnc_backends.numba.emit_softmax import (
+    ask_lines,
+    exponent_factor,
+    is_rescored,
+    lse_lines,
+    sink_lines,
+)
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime.flash import (
     FLASH_KEYS,
@@ -23,49 +29,12 @@ from attnc_backends.numba.runtime.flash import (
     FLASH_TOTAL,
 )
 from attnc_backends.numba.runtime.flash_outer import FLASH_VECTORS
-from attnc_backends.numba.score_range import score_type
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.mask import Everything
-from attnc_ir.attributes.normalizer import Softmax
 from attnc_ir.types import DType
-
-_LOG2E = 1.4426950408889634
-MODIFIER_NOTE = "the modifier is asked for each score, one by one: vectors compute only the products"
 
 _MARGIN = 8
 """Rows of output behind the last: a register tile writes whole."""
-
-
-def why_not_flash(node: Node) -> tuple[str, ...]:
-    """Reasons why a dense node is left to the simple tiles."""
-    op = node.op
-    reasons = []
-    if not isinstance(op.normalizer, Softmax):
-        reasons.append(f"the normaliser is {op.normalizer.keyword}")
-    if node.cache is not None:
-        reasons.append("a step has one query row")
-    if score_type(node) is not op.accumulator:
-        reasons.append("scale, softcap, modifier or bias reach beyond what an f32 holds")
-    if op.scale == 0.0:
-        reasons.append("the scale is 0")
-    return tuple(reasons)
-
-
-def dense_notes(node: Node) -> tuple[str, ...]:
-    """What a plan says of a dense node: nothing where vectors compute all of it."""
-    if node.op.normalizer.is_exact:
-        return ()
-    if reasons := why_not_flash(node):
-        return (f"simple tiles compute it, not vectors: {'; '.join(reasons)}",)
-    return () if node.op.modifier is None else (MODIFIER_NOTE,)
-
-
-def emit_flash_rows(node: Node) -> list[str]:
-    """`rows(first, last, scratch)` over blocks of query rows, `blocks()` and `scratch()`."""
-    parts = [node.allowed_function()] if node.has_residual else []
-    if node.op.bias:
-        parts.append(node.bias_function())
-    return [*parts, *node.modifier_functions(), _rows(node), _blocks(node), _scratch(node)]
 
 
 def _lanes(node: Node) -> int:
@@ -81,14 +50,10 @@ def _block_rows(node: Node) -> int:
     return FLASH_VECTORS * _lanes(node)
 
 
-def _rows_of_head(node: Node, f: Function) -> str:
+def query_rows(node: Node, f: Function) -> str:
     """How many query rows read one key head."""
-    return f"{node.group(f)} * {node.sizes(f).nq}"
-
-
-def _is_rescored(node: Node) -> bool:
-    """Whether a score is more than a dot product times the scale, which the weights take care of."""
-    return bool(node.op.bias) or node.op.softcap is not None or node.op.modifier is not None
+    s, g = node.sizes(f), node.group(f)
+    return f.derived("per_head", g if node.cache is not None else s.nq if g == "1" else f"{g} * {s.nq}")
 
 
 def _is_asked(node: Node) -> bool:
@@ -96,18 +61,17 @@ def _is_asked(node: Node) -> bool:
     they do not lie side by side.
     """
     documents = documents_of(node.op)
-    return _is_rescored(node) or any(term is not documents for term in node.residual)
+    return is_rescored(node) or any(term is not documents for term in node.residual)
 
 
 def _is_flushed(node: Node) -> bool:
     return node.op.accumulator is DType.F32
 
 
-def _blocks(node: Node) -> str:
-    f = node.function("blocks", doc=f"units of work: {_block_rows(node)} query rows of one key head each")
+def flash_blocks(node: Node, f: Function) -> None:
+    """Statements that return how many units of work there are: blocks of query rows of one key head each."""
     s, n = node.sizes(f), _block_rows(node)
-    f.line(f"return {s.b} * {s.hk} * (({_rows_of_head(node, f)} + {n - 1}) // {n})")
-    return f.text()
+    f.line(f"return {s.b} * {s.hk} * (({query_rows(node, f)} + {n - 1}) // {n})")
 
 
 def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
@@ -135,10 +99,9 @@ def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
     return pieces
 
 
-def _scratch(node: Node) -> str:
-    f = node.function("scratch", doc="bytes of scratch per worker")
+def flash_scratch(node: Node, f: Function) -> None:
+    """Statements that return the bytes of scratch that one worker needs."""
     f.line(f"return 64 + {' + '.join(size for _, size in _layout(node, f))}")
-    return f.text()
 
 
 def _coordinates(node: Node, f: Function) -> None:
@@ -149,11 +112,11 @@ def _coordinates(node: Node, f: Function) -> None:
     )
 
 
-def _rows(node: Node) -> str:
+def flash_rows(node: Node, f: Function) -> None:
+    """Statements for the blocks from `first` to `last`. Positions that have to be asked for call `allowed`
+    and `bias`.
+    """
     op, rows = node.op, _block_rows(node)
-    f = node.function(
-        "rows", "first", "last", "scratch", doc=f"softmax over blocks of {rows} rows, in vectors"
-    )
     s = node.sizes(f)
     f.line("small_code()")
     # Names begin with `at_`, as no slot of the frame does.
@@ -161,7 +124,7 @@ def _rows(node: Node) -> str:
     for piece, size in _layout(node, f):
         f.line(f"{piece} = {place}")
         place = f"{piece} + {size}"
-    f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {rows - 1}) // {rows}")
+    f.line(f"tiles = ({query_rows(node, f)} + {rows - 1}) // {rows}")
     documents = documents_of(op)
     if documents is not None:
         f.line("runs, runs_of = 0, -1")
@@ -174,7 +137,7 @@ def _rows(node: Node) -> str:
         if op.empty.keyword != "error":
             # From both ends in turn, so that equal numbers of blocks are equal work under a causal mask.
             f.line("place = place // 2 if place % 2 == 0 else tiles - 1 - place // 2")
-        f.line(f"start = place * {rows}\nrows = min({rows}, per_head - start)")
+        f.line(f"start = place * {rows}\nrows = min({rows}, {query_rows(node, f)} - start)")
         f.line(f"used = (rows + {_lanes(node) - 1}) // {_lanes(node)}")
         _start(node, f)
         f.line("at, tile = low, 0")
@@ -187,7 +150,6 @@ def _rows(node: Node) -> str:
             f.line("at = end")
         _finish(node, f)
     f.line(f"return {OK}")
-    return f.text()
 
 
 def _start(node: Node, f: Function) -> None:
@@ -221,13 +183,13 @@ def _start(node: Node, f: Function) -> None:
     packed = "rows" if op.key_type.dtype is acc else "0"
     begin = ["at_state", "at_out", s.dv, "at_rows", packed, step, s.d, "at_query"]
     f.line(_call(node, "begin", *begin))
-    if op.scale < 0 and not _is_rescored(node):
+    if op.scale < 0 and not is_rescored(node):
         f.line(_call(node, "pack_negated", "at_query", s.d))
 
 
 def _sequence(node: Node, f: Function, which: str) -> tuple[str, str, str]:
-    """Address, stride and element stride of a tile's keys or values; converted first where they are not of the
-    accumulation type.
+    """Address, stride and element stride of a tile's keys or values; converted first where they are not of
+    the accumulation type.
     """
     s, acc = node.sizes(f), node.op.accumulator
     base, step, element = node.keys_at(f) if which == "key" else node.values_at(f)
@@ -255,7 +217,9 @@ def _tile(node: Node, f: Function) -> None:
     f.line("count = end - at")
     if _is_flushed(node):
         with f.block(f"if tile == {FLASH_TILES}"):
-            f.line(_call(node, "flush", "at_wide", "at_out", s.dv, "at_state", _factor(node), "flushed"))
+            f.line(
+                _call(node, "flush", "at_wide", "at_out", s.dv, "at_state", exponent_factor(node), "flushed")
+            )
             f.line("flushed, tile = 1, 0")
         f.line("tile += 1")
     keys, step, element = _sequence(node, f, "key")
@@ -276,7 +240,7 @@ def _tile(node: Node, f: Function) -> None:
                 f.line(ranges)
     values, step, element = _sequence(node, f, "value")
     keep = "0 if full else at_keep" if masked else "0"
-    tile = ["at_score", keep, "count", "at_state", _factor(node), "used"]
+    tile = ["at_score", keep, "count", "at_state", exponent_factor(node), "used"]
     f.line(_call(node, "join", *tile, "at_out", values, step, element, s.dv))
 
 
@@ -290,37 +254,15 @@ def _skip_gap(f: Function) -> None:
         f.line("break")
 
 
-def _factor(node: Node) -> str:
-    """What turns differences of scores, as the tile holds them, into exponents of 2."""
-    return literal(_LOG2E if _is_rescored(node) else abs(node.op.scale) * _LOG2E)
-
-
 def _ask(node: Node, f: Function) -> None:
     """Position by position: allowed or not, and the score under softcap, modifier and bias."""
-    op, rows = node.op, _block_rows(node)
-    acc, a = op.accumulator, op.accumulator.itemsize
-    real = "np.float64" if acc is DType.F64 else "np.float32"
+    rows, a = _block_rows(node), node.op.accumulator.itemsize
     f.line(f"fill_zero(at_keep, count * {rows})")
     with f.block("for r in range(rows)"):
         _coordinates(node, f)
         f.line("lo, hi = max(load_i64(at_range + 16 * r), at), min(load_i64(at_range + 16 * r + 8), end)")
-        f.line("seen = 0")
-        with f.block("for j in range(lo, hi)"):
-            f.line("x = j - at")
-            if node.has_residual:
-                with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
-                    f.line("continue")
-            place = f"at_score + {a} * (x * {rows} + r)"
-            if _is_rescored(node):
-                f.line(f"score = {real}({modified_score(node, load(acc, place), real)})")
-            if op.bias:
-                f.line(f"bias, removed = {node.call('bias', 'b', 'h', 'i', 'j')}")
-                with f.block("if removed"):
-                    f.line("continue")
-                f.line(f"score = {real}(np.float64(score) + bias)")
-            if _is_rescored(node):
-                f.line(store(acc, place, "score"))
-            f.line(f"seen += 1\nstore_u8(at_keep + x * {rows} + r, 1)")
+        place = f"((j - at) * {rows} + r)"
+        ask_lines(node, f, f"at_score + {a} * {place}", f"at_keep + {place}")
         f.line("store_i64(at_seen + 8 * r, load_i64(at_seen + 8 * r) + seen)")
 
 
@@ -331,7 +273,9 @@ def _finish(node: Node, f: Function) -> None:
     row = rows * a
     if _is_flushed(node):
         with f.block("if flushed > 0"):
-            f.line(_call(node, "flush", "at_wide", "at_out", s.dv, "at_state", _factor(node), "flushed"))
+            f.line(
+                _call(node, "flush", "at_wide", "at_out", s.dv, "at_state", exponent_factor(node), "flushed")
+            )
             f.line(_call(node, "restore", "at_wide", "at_out", s.dv))
     with f.block("for r in range(rows)"):
         _coordinates(node, f)
@@ -340,23 +284,13 @@ def _finish(node: Node, f: Function) -> None:
         if _is_flushed(node):
             with f.block("if flushed > 0"):
                 f.line(f"total = load_f64(at_wide + {8 * rows} * ({s.dv} + 1) + 8 * r)")
-        if not _is_rescored(node) and abs(op.scale) != 1.0:
+        if not is_rescored(node) and abs(op.scale) != 1.0:
             f.line(f"top *= {literal(abs(op.scale))}")
         # Only a NaN score makes the sum NaN beside such a maximum; no sink hides it.
-        f.line("top = top if total == total or top == math.inf else math.nan\nshrink = 1.0")
-        if op.sinks is not None:
-            sink = load_double(op.sinks.tensor.dtype, node.context.element(f, op.sinks, ["h"]))
-            f.line(f"sink = {sink}\nold = top")
-            with f.block("if sink > top or sink != sink"):
-                f.line("top = sink")
-            with f.block("if old != top"):
-                f.line("shrink = math.exp(old - top) if old > -math.inf else 0.0")
-            with f.block("if top > -math.inf or top != top"):
-                f.line("total = total * shrink + math.exp(sink - top)")
+        f.line("top = top if total == total or top == math.inf else math.nan")
+        sink_lines(node, f)
         f.line(store(acc, f"at_state + {row * FLASH_SHRINK} + {a} * r", "shrink / total"))
-        if op.lse is not None:
-            lse = "top if math.isinf(top) else top + math.log(total)"
-            f.line(store(acc, node.lse_place(f), f"({lse})"))
+        lse_lines(node, f)
     out, step = node.output_row(f)
     direct = op.value_type.dtype is acc
     if direct:

@@ -17,16 +17,14 @@ from attnc_ir.types import DType
 
 ROWS = 16
 KEYS = 64
+_LOG2E = 1.4426950408889634
 
 
 def emit_softmax_rows(node: Node) -> list[str]:
     """`rows(first, last, scratch)` over blocks of query rows, `blocks()` and `scratch()`; for softmax and
     mean.
     """
-    parts = [node.allowed_function()] if node.has_residual else []
-    if node.op.bias:
-        parts.append(node.bias_function())
-    return [*parts, *node.modifier_functions(), _rows(node), _blocks(node), _scratch(node)]
+    return [*position_functions(node), _rows(node), _blocks(node), _scratch(node)]
 
 
 def _blocks(node: Node) -> str:
@@ -209,7 +207,25 @@ def _finish(node: Node, f: Function, is_mean: bool) -> None:
         node.empty_lines(f)
         if not _returns(node):
             f.line("continue")
-    f.line(f"top = load_f64({_Row.at('top')})\ntotal = load_f64({_Row.at('total')})\nshrink = 1.0")
+    f.line(f"top = load_f64({_Row.at('top')})\ntotal = load_f64({_Row.at('total')})")
+    sink_lines(node, f)
+    divisor = "count" if is_mean else "total"
+    out, step = node.output_row(f)
+    if is_mean:
+        # A row with a NaN score is NaN under every normaliser, though a mean uses no score otherwise.
+        f.line("shrink = top if top != top else shrink")
+    with f.block(f"for c in range({s.dv})"):
+        value = f"load_f64(at_o + 8 * (r * {s.dv} + c)) * shrink / {divisor}"
+        f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))
+    lse_lines(node, f)
+
+
+def sink_lines(node: Node, f: Function) -> None:
+    """Let the sink of head `h` join the largest score `top` and the denominator `total`; `shrink` is what
+    sums of values are to be multiplied with.
+    """
+    op = node.op
+    f.line("shrink = 1.0")
     if op.sinks is not None:
         sink = load_double(op.sinks.tensor.dtype, node.context.element(f, op.sinks, ["h"]))
         f.line(f"sink = {sink}\nold = top")
@@ -219,17 +235,59 @@ def _finish(node: Node, f: Function, is_mean: bool) -> None:
             f.line("shrink = math.exp(old - top) if old > -math.inf else 0.0")
         with f.block("if top > -math.inf or top != top"):
             f.line("total = total * shrink + math.exp(sink - top)")
-    divisor = "count" if is_mean else "total"
-    out, step = node.output_row(f)
-    if is_mean:
-        # A row with a NaN score is NaN under every normaliser, though a mean uses no score otherwise.
-        f.line("shrink = top if top != top else shrink")
-    with f.block(f"for c in range({s.dv})"):
-        value = f"load_f64(at_o + 8 * (r * {s.dv} + c)) * shrink / {divisor}"
-        f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))
-    if op.lse is not None:
+
+
+def lse_lines(node: Node, f: Function) -> None:
+    """Store the log-sum-exp of `b, h, i`, if it is wanted."""
+    if node.op.lse is not None:
         lse = "top if math.isinf(top) else top + math.log(total)"
-        f.line(store(op.accumulator, node.lse_place(f), f"({lse})"))
+        f.line(store(node.op.accumulator, node.lse_place(f), f"({lse})"))
+
+
+def is_rescored(node: Node) -> bool:
+    """Whether a score is more than a dot product times the scale, which the weights take care of."""
+    return bool(node.op.bias) or node.op.softcap is not None or node.op.modifier is not None
+
+
+def is_asked(node: Node) -> bool:
+    """Whether positions are looked at one by one."""
+    return is_rescored(node) or node.has_residual
+
+
+def exponent_factor(node: Node) -> str:
+    """What turns differences of scores, as a tile holds them, into exponents of 2."""
+    return literal(_LOG2E if is_rescored(node) else abs(node.op.scale) * _LOG2E)
+
+
+def ask_lines(node: Node, f: Function, score: str, keep: str) -> None:
+    """Look at positions from `lo` to `hi` of row `b, h, i` one by one: the score at the address `score` under
+    softcap, modifier and bias, the byte at `keep` 1 where a position is allowed; both are expressions of `j`.
+    Counts them in `seen`.
+    """
+    op, acc = node.op, node.op.accumulator
+    real = "np.float64" if acc is DType.F64 else "np.float32"
+    f.line("seen = 0")
+    with f.block("for j in range(lo, hi)"):
+        if node.has_residual:
+            with f.block(f"if not {node.call('allowed', 'b', 'h', 'i', 'j')}"):
+                f.line("continue")
+        if is_rescored(node):
+            f.line(f"score = {real}({modified_score(node, load(acc, score), real)})")
+        if op.bias:
+            f.line(f"bias, removed = {node.call('bias', 'b', 'h', 'i', 'j')}")
+            with f.block("if removed"):
+                f.line("continue")
+            f.line(f"score = {real}(np.float64(score) + bias)")
+        if is_rescored(node):
+            f.line(store(acc, score, "score"))
+        f.line(f"seen += 1\nstore_u8({keep}, 1)")
+
+
+def position_functions(node: Node) -> list[str]:
+    """`allowed`, `bias` and `modified`, where positions are asked for them."""
+    allowed = [node.allowed_function()] if node.has_residual else []
+    bias = [node.bias_function()] if node.op.bias else []
+    return [*allowed, *bias, *node.modifier_functions()]
 
 
 def _returns(node: Node) -> bool:

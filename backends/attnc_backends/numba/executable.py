@@ -16,8 +16,9 @@ import numpy.typing as npt
 from attnc_backends.interface import QuickCall, State
 from attnc_backends.numba.arena import FIRST_CAPACITY, Entry
 from attnc_backends.numba.emit import Command
+from attnc_backends.numba.emit_decode import parts_slot
 from attnc_backends.numba.lower import GraphProgram
-from attnc_backends.numba.memory import Frames, address_of
+from attnc_backends.numba.memory import Frames, address_of, allocate
 from attnc_backends.numba.node import BROKEN_PROMISE, EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
 from attnc_backends.numba.quick import LANE_BYTES, Quick
 from attnc_backends.numba.state import NumbaState
@@ -111,13 +112,22 @@ class NumbaGraph:
             frame[self.slots[f"unsettled_{number}"]] = address_of(marks)
         size = self.entry(at, number, 0, 0, 0)
         scratch = [np.empty(max(size, 1), np.uint8) for _ in range(workers)]
+        parts = None
+        if workers > 1 and number in self.program.shared and (size := self.entry(at, number, 0, -1, 0)):
+            parts = allocate((size,), np.dtype(np.uint8), self._where(op))
+            frame[self.slots[parts_slot(number)]] = address_of(parts)
 
         def share(worker: int, workers: int) -> int:
             return self.entry(at, number, worker, workers, address_of(scratch[worker]))
 
-        if EMPTY_ROW in run_workers(share, workers):
-            # Workers that met empty rows at once may have mixed up their places; alone, the first is found.
-            share(0, 1)
+        statuses = run_workers(share, workers)
+        if parts is not None:
+            statuses.append(self.entry(at, number, 0, -2, address_of(scratch[0])))
+        if EMPTY_ROW in statuses:
+            if parts is None:
+                # Workers that met empty rows at once may have mixed up their places; alone, the first is
+                # found.
+                share(0, 1)
             self._raise_empty(op, frame)
         self._check_fault(op, frame)
         if marks is not None:

@@ -7,9 +7,10 @@ from functools import cached_property
 
 from attnc_backends.numba.access import GraphContext
 from attnc_backends.numba.emit_append import emit_append
+from attnc_backends.numba.emit_decode import parts_slot
 from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwise
 from attnc_backends.numba.makers import making_of, notes_of, structure_of
-from attnc_backends.numba.node import Node
+from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
 from attnc_backends.numba.source import FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
@@ -80,6 +81,8 @@ class GraphProgram:
     """The numbers of nodes whose rows may be left to rational arithmetic."""
     objects: tuple[Value, ...] = ()
     """Inputs and outputs, where compiled code can do with the array objects: slots `o_NAME`, side by side."""
+    shared: frozenset[int] = frozenset()
+    """The numbers of nodes whose workers share memory, from which one of them then makes the results."""
 
     @property
     def entry(self) -> str:
@@ -117,7 +120,7 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
     program = GraphProgram(graph, context, tuple(plans.values()))
     program.ops = tuple(op for op in graph.ops if not isinstance(op, Cache))
     roots = graph.cache_roots()
-    unsettled = set()
+    unsettled, shared = set(), set()
     for number, op in enumerate(program.ops):
         if isinstance(op, AttentionOp):
             plan = plans[roots[op.cache.name].results[0].name] if isinstance(op, AttendStep) else None
@@ -126,17 +129,20 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
             if plan is not None and kept is not None:
                 node = replace(node, structure=plan.number_of(kept))
             program.functions += making_of(node).maker(node)
-            program.functions.append(_op_entry(context, number))
+            shares = making_of(node).shares(node)
+            program.functions.append(_op_entry(context, number, shares=shares))
             program.notes[op.output.name] = notes_of(node)
             if node.may_be_unsettled:
                 unsettled.add(number)
+            if shares:
+                shared.add(number)
         elif isinstance(op, Append):
             program.functions.append(
                 emit_append(context, op, number, plans[roots[op.cache.name].results[0].name])
             )
         else:
             program.functions.append(emit_elementwise(context, op, f"op{number}"))
-    program.unsettled = frozenset(unsettled)
+    program.unsettled, program.shared = frozenset(unsettled), frozenset(shared)
     for constant in program.constants:
         layout.slot(constant_slot(constant))
     program.functions += _structure_commands(program)
@@ -171,18 +177,42 @@ def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
     return plans
 
 
-def _op_entry(context: GraphContext, number: int) -> str:
-    """`opN(frame, t, worker, workers, scratch)` around a node's rows: the share of one worker."""
+def _op_entry(context: GraphContext, number: int, *, shares: bool) -> str:
+    """`opN(frame, t, worker, workers, scratch)` around a node's rows: the share of one worker. With 0 workers
+    it is the bytes of scratch of one of them. Several that share memory, which the frame points to, need as
+    many bytes of it as it says with -1, and -2 is what comes when all are done; one alone has it in its scratch.
+    """
     f = context.function(
         f"op{number}", "worker", "workers", "scratch", doc="the share of one of several workers"
     )
     node = f"g{context.index}_n{number}"
+    if not shares:
+        with f.block("if workers == 0"):
+            f.line(f"return {node}_scratch(frame, t)")
+        f.line(f"blocks = {node}_blocks(frame, t)")
+        f.line(
+            f"return {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)"
+        )
+        return f.text()
+    f.line(f"shared = {node}_parts_bytes(frame, t)")
     with f.block("if workers == 0"):
-        f.line(f"return {node}_scratch(frame, t)")
-    f.line(f"blocks = {node}_blocks(frame, t)")
-    f.line(
-        f"return {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, scratch)"
-    )
+        f.line(f"return {node}_scratch(frame, t) + shared")
+    with f.block("if workers == -1"):
+        f.line("return shared")
+    with f.block("if workers > 0"):
+        f.line(f"blocks, place = {node}_blocks(frame, t), scratch")
+        with f.block("if workers == 1"):
+            f.line(
+                f"store_i64(frame + {8 * context.layout.slot(parts_slot(number))}, scratch)\nplace += shared"
+            )
+        f.line(
+            f"status = {node}_rows(frame, t, blocks * worker // workers, blocks * (worker + 1) // workers, place)"
+        )
+        with f.block(f"if status != {OK} or workers > 1"):
+            f.line("return status")
+    # The slot may have been written since this function began.
+    parts = f"(load_i64(frame + {8 * context.layout.slot(parts_slot(number))}) + 63) // 64 * 64"
+    f.line(f"return {node}_merge(frame, t, {parts}, scratch + shared)")
     return f.text()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.emit_flash import dense_notes, emit_flash_rows, why_not_flash
+from attnc_backends.numba.emit_dense import dense_notes, emit_dense_rows, shares_parts
 from attnc_backends.numba.emit_hierarchy import NOTE as HIERARCHY_NOTE
 from attnc_backends.numba.emit_hierarchy import emit_hierarchy_rows
 from attnc_backends.numba.emit_hull import emit_hull_rows, hull_notes, hull_structure
@@ -20,7 +19,6 @@ from attnc_backends.numba.emit_running import (
 )
 from attnc_backends.numba.emit_scan import NOTE as SCAN_NOTE
 from attnc_backends.numba.emit_scan import emit_scan_rows
-from attnc_backends.numba.emit_softmax import emit_softmax_rows
 from attnc_backends.numba.emit_sweep import NOTE as SWEEP_NOTE
 from attnc_backends.numba.emit_sweep import emit_sweep_rows
 from attnc_backends.numba.emit_tree import TREE_DENSE_NOTE, TREE_NOTE, emit_tree_rows, tree_structure
@@ -53,12 +51,10 @@ class Making:
     maker: Maker
     keeper: Keeper | None = None
     notes: Notes = lambda node: ()
-
-
-def _dense(node: Node) -> list[str]:
-    if node.op.normalizer.is_exact:
-        return emit_exact_rows(node)
-    return emit_softmax_rows(node) if why_not_flash(node) else emit_flash_rows(node)
+    shares: Callable[[Node], bool] = lambda node: False
+    """Whether its workers share memory, `parts_bytes()` of it, that `merge(parts, scratch)` makes results of
+    when all are done.
+    """
 
 
 def _always(*notes: str) -> Notes:
@@ -66,7 +62,7 @@ def _always(*notes: str) -> Notes:
 
 
 MAKINGS: dict[type[nouns.Strategy], Making] = {
-    nouns.Dense: Making(_dense, notes=dense_notes),
+    nouns.Dense: Making(emit_dense_rows, notes=dense_notes, shares=shares_parts),
     nouns.Hull: Making(emit_hull_rows, hull_structure, hull_notes),
     nouns.Uniform: Making(emit_running_rows, running_structure, _always(UNIFORM_NOTE)),
     nouns.Extremum: Making(emit_running_rows, running_structure, _always(EXTREMUM_NOTE)),

@@ -1,4 +1,5 @@
-"""The part of the runtime that is compiled once for all programs: super-accumulator, hull, running structures.
+"""The part of the runtime that is compiled once for all programs: super-accumulator, hull, running
+structures.
 
 These functions are large and the same in every program, so they live in generated modules of their own, one a
 library, named by their content like any other, and are exported with the C calling convention. A program
@@ -45,7 +46,8 @@ class Export:
     parameters: str
     result: str = ""
     witness: str = ""
-    """The last argument, where the function is compiled for one sort of vectors; its name then ends in that."""
+    """The last argument, where the function is compiled for one sort of vectors; its name then ends in that.
+    """
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,16 @@ def _flash(element: str, lanes: int) -> Library:
         for name, letters in parameters.items()
     ]
     return Library(f"flash_{element}_{lanes}", frozenset({"flash", "flash_pack"}), tuple(exports))
+
+
+def _decode(stored: str, lanes: int) -> Library:
+    """The phases of attention of few query rows, over keys and values stored in one way."""
+    parameters = {"copy": "iiiiii", "scores": "iiiiiiii", "join": "iiiiiidiiiii", "merge": "iiiidi"}
+    exports = [
+        Export(f"decode_{name}_{stored}_{lanes}", letters, witness=f"vec_{stored}({lanes})")
+        for name, letters in parameters.items()
+    ]
+    return Library(f"decode_{stored}_{lanes}", frozenset({"decode"}), tuple(exports))
 
 
 LIBRARIES = (
@@ -177,6 +189,8 @@ LIBRARIES = (
         ),
     ),
     *(_flash(f"f{bits}", 8 * size // bits) for bits in (32, 64) for size in (16, 32, 64)),
+    *(_decode(f"f{bits}", 8 * size // bits) for bits in (32, 64) for size in (16, 32, 64)),
+    *(_decode(stored, size // 4) for stored in ("bf16", "f16") for size in (16, 32, 64)),
 )
 """A library more, and programs that call its functions load it."""
 
@@ -259,8 +273,8 @@ def _sources() -> str:
 
 
 def _library_file(library: Library) -> Path:
-    """The library's module in the cache. Making its text takes longer than loading its code, so the cache also
-    has a note of which module came of which sources.
+    """The library's module in the cache. Making its text takes longer than loading its code, so the cache
+    also has a note of which module came of which sources.
     """
     note = f"library_{library.name}_{_sources()}.txt"
     try:

@@ -7,6 +7,7 @@ what the hardware does not have. The operations are intrinsics in `runtime/vecto
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
@@ -14,13 +15,21 @@ from numba import types
 from numba.core import config
 from numba.extending import models, register_model
 
-ELEMENTS = {"f64": ir.DoubleType(), "f32": ir.FloatType(), "bool": ir.IntType(1)}
-ELEMENT_BYTES = {"f64": 8, "f32": 4}
+ELEMENTS = {
+    "f64": ir.DoubleType(),
+    "f32": ir.FloatType(),
+    "bool": ir.IntType(1),
+    "bf16": ir.IntType(16),
+    "f16": ir.IntType(16),
+}
+ELEMENT_BYTES = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2}
 MAX_LANES = 64
 
 
 class Vector(types.Type):  # type: ignore[misc]  # numba has no types
-    """`lanes` elements `f64` or `f32`, or `bool` for the result of a comparison."""
+    """`lanes` elements `f64` or `f32`, or `bool` for the result of a comparison; `bf16` and `f16` are numbers
+    as they lie in memory, which arithmetic does not know.
+    """
 
     def __init__(self, element: str, lanes: int) -> None:
         self.element = element
@@ -36,6 +45,11 @@ class Vector(types.Type):  # type: ignore[misc]  # numba has no types
     def scalar(self) -> types.Type:
         """The Numba type of one element."""
         return {"f64": types.float64, "f32": types.float32, "bool": types.boolean}[self.element]
+
+    @property
+    def wide(self) -> Vector:
+        """What numbers stored as these are computed in: as many f32 for 16 bits."""
+        return Vector("f32", self.lanes) if ELEMENT_BYTES[self.element] == 2 else self
 
     @property
     def mask(self) -> Vector:
@@ -56,6 +70,11 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]  # numba has no
 
 def is_floats(*kinds: object) -> bool:
     """Whether all are vectors of one float type and lane count; an intrinsic over others does not exist."""
+    return is_stored(*kinds) and all(kind == kind.wide for kind in kinds)  # type: ignore[attr-defined]
+
+
+def is_stored(*kinds: object) -> bool:
+    """The same, where 16 bits will do."""
     return all(isinstance(kind, Vector) and kind.element != "bool" for kind in kinds) and len(set(kinds)) == 1
 
 
@@ -106,7 +125,8 @@ def first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
 
 def load_masked(builder: ir.IRBuilder, address: ir.Value, mask: ir.Value, kind: ir.VectorType) -> ir.Value:
     """The lanes of memory where `mask` is true, zeros elsewhere; other lanes are not touched."""
-    suffix = f"v{kind.count}f{64 if isinstance(kind.element, ir.DoubleType) else 32}"
+    element = {ir.DoubleType(): "f64", ir.FloatType(): "f32", ir.IntType(16): "i16"}[kind.element]
+    suffix = f"v{kind.count}{element}"
     return call_llvm(
         builder,
         f"llvm.masked.load.{suffix}.p0",
@@ -115,18 +135,76 @@ def load_masked(builder: ir.IRBuilder, address: ir.Value, mask: ir.Value, kind: 
             pointer(builder, address, kind),
             ir.Constant(ir.IntType(32), 1),
             mask,
-            ir.Constant(kind, [0.0] * kind.count),
+            ir.Constant(kind, [0 if element == "i16" else 0.0] * kind.count),
         ],
     )
 
 
-def native_bytes() -> int:
-    """Bytes of the widest vector register that compiled code may use: 64, 32 or 16."""
+def load_wide(builder: ir.IRBuilder, address: ir.Value, stored: Vector, mask: ir.Value | None) -> ir.Value:
+    """A vector of memory in the type that it is computed in; only the lanes of `mask`, if given."""
+    if mask is None:
+        value = builder.load(pointer(builder, address, stored.llvm), align=1)
+    else:
+        value = load_masked(builder, address, mask, stored.llvm)
+    if stored.element == "bf16":
+        bits = ir.VectorType(ir.IntType(32), stored.lanes)
+        value = builder.shl(builder.zext(value, bits), ir.Constant(bits, [16] * stored.lanes))
+        return builder.bitcast(value, stored.wide.llvm)
+    if stored.element == "f16":
+        value = builder.bitcast(value, ir.VectorType(ir.HalfType(), stored.lanes))
+        return builder.fpext(value, stored.wide.llvm)
+    return value
+
+
+def carried_loop(
+    builder: ir.IRBuilder,
+    first: ir.Value,
+    end: ir.Value,
+    step: int,
+    values: list[ir.Value],
+    body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+) -> list[ir.Value]:
+    """A loop from `first` to `end`, not entered where nothing is left. `body` makes the values that one round
+    hands to the next; the last are returned.
+    """
+    kind, before = ir.IntType(64), builder.block
+    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("end")
+    builder.cbranch(builder.icmp_signed("<", first, end), loop, after)
+    builder.position_at_end(loop)
+    at = builder.phi(kind)
+    carried = [builder.phi(x.type) for x in values]
+    grown = body(at, carried)
+    following, last = builder.add(at, ir.Constant(kind, step)), builder.block
+    builder.cbranch(builder.icmp_signed("<", following, end), loop, after)
+    at.add_incoming(first, before)
+    at.add_incoming(following, last)
+    builder.position_at_end(after)
+    results = []
+    for start, phi, more in zip(values, carried, grown, strict=True):
+        phi.add_incoming(start, before)
+        phi.add_incoming(more, last)
+        results.append(builder.phi(start.type))
+        results[-1].add_incoming(start, before)
+        results[-1].add_incoming(more, last)
+    return results
+
+
+def _features() -> set[str]:
+    """What the processor that code is compiled for can do."""
     features = config.CPU_FEATURES
     if features is None:
-        have = {name for name, there in binding.get_host_cpu_features().items() if there}
-    else:
-        have = {part[1:] for part in features.split(",") if part.startswith("+")}
+        return {name for name, there in binding.get_host_cpu_features().items() if there}
+    return {part[1:] for part in features.split(",") if part.startswith("+")}
+
+
+def has_halves() -> bool:
+    """Whether compiled code may turn IEEE halves into f32 in vectors."""
+    return bool({"f16c", "neon"} & _features())
+
+
+def native_bytes() -> int:
+    """Bytes of the widest vector register that compiled code may use: 64, 32 or 16."""
+    have = _features()
     if {"avx512f", "avx512dq", "avx512vl"} <= have:
         return 64
     return 32 if "avx" in have else 16
@@ -137,11 +215,15 @@ __all__ = [
     "ELEMENT_BYTES",
     "Vector",
     "call_llvm",
+    "carried_loop",
     "first_lanes",
+    "has_halves",
     "is_floats",
     "is_masks",
+    "is_stored",
     "lanes_of",
     "load_masked",
+    "load_wide",
     "native_bytes",
     "pointer",
     "shuffle",

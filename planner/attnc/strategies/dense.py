@@ -25,7 +25,7 @@ _TILE = 32
 @register_strategy
 class DenseJudge(Judge):
     """Cost terms: `score` flops, `modify` flops of masks and biases, `softcap`, `modifier`, `compare` or
-    `exp`, `value` flops or bytes, `keys` bytes, `call`.
+    `exp`, `value` flops or bytes, `keys` bytes (`rows`, of keys and values, under softmax), `call`.
     """
 
     noun: ClassVar[type[Strategy]] = Dense
@@ -41,14 +41,20 @@ class DenseJudge(Judge):
         pairs = rows * seen
         width, value_width = sizes.width(g.key_width), sizes.width(g.value_width)
         flop, exp = machine.flop(node.accumulator), machine.exp(node.accumulator)
+        # Softmax is computed in explicit vectors, which read keys and values once, or from caches.
+        in_lanes = isinstance(node.normalizer, Softmax)
+        if in_lanes:
+            flop, exp = machine.lane_flop(node.accumulator), machine.lane_exp(node.accumulator)
         terms = [("score", pairs * 2 * width * flop)]
         extras = len(node.bias) + sum(1 for _ in node.mask.walk()) - 1
         if extras:
-            terms.append(("modify", pairs * extras * flop))
+            terms.append(("modify", pairs * extras * machine.flop(node.accumulator)))
         if node.softcap is not None:
-            terms.append(("softcap", pairs * exp))
+            terms.append(("softcap", pairs * machine.exp(node.accumulator)))
         if node.modifier is not None:
-            terms.append(("modifier", pairs * modifier_cost(node.modifier, flop, exp)))
+            # As softcaps and biases, it is asked for score by score.
+            each = modifier_cost(node.modifier, machine.flop(node.accumulator), machine.exp(node.accumulator))
+            terms.append(("modifier", pairs * each))
         gathered = value_width * node.value_type.dtype.itemsize
         match node.normalizer:
             case Hardmax(tie):
@@ -69,8 +75,13 @@ class DenseJudge(Judge):
                 terms.append(("value", pairs * value_width * flop))
             case _:
                 terms.append(("value", pairs * 2 * value_width * flop))
-        passes = max(1.0, rows / heads / _TILE) if heads else 0.0
-        terms.append(("keys", heads * passes * seen * key_bytes(node, sizes) * machine.byte))
+        if in_lanes:
+            # What all rows of a head see together.
+            read = min(float(length), seen + queries - 1) if seen and queries else 0.0
+            terms.append(("rows", heads * read * row_bytes(node, sizes) * machine.byte))
+        else:
+            passes = max(1.0, rows / heads / _TILE) if heads else 0.0
+            terms.append(("keys", heads * passes * seen * key_bytes(node, sizes) * machine.byte))
         terms.append(("call", overhead(node, machine)))
         return Cost(tuple(terms), append_bytes(node, heads, machine, sizes))
 
