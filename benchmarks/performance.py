@@ -80,6 +80,22 @@ SECTIONS = (
         ("--counts", "1e3,1e4,1e5,1e6", "--plot", str(DOCS / "images" / "tree.svg")),
         ("--counts", "1e3", "--queries", "256"),
     ),
+    Section(
+        "Dense softmax of whole sequences",
+        "GFLOP/s in f32 against a loop of nothing but multiply-adds, the simple tiles that dense was before, "
+        "NumPy, and PyTorch and ONNX Runtime where they are installed. Goals: 85% of the multiply-add peak "
+        "from 1024 positions; 2.3 times PyTorch and 1.15 times ONNX Runtime, causal 2.6 and 2.3.",
+        "dense.py",
+        ("--counts", "512,1024,4096", "--rounds", "5"),
+        ("--counts", "512", "--widths", "64", "--rounds", "2"),
+    ),
+    Section(
+        "Dense softmax of one query row",
+        "GB/s of keys and values against a loop that only reads them. Goals: 90% of that, 1.6 times PyTorch.",
+        "decode.py",
+        (),
+        ("--counts", "4096", "--widths", "64", "--rounds", "3"),
+    ),
 )
 
 
