@@ -3,14 +3,19 @@
 Numba's cache does not notice changes in other files, so a generated module must hold all its code. The pieces
 in `attnc_backends.numba.runtime` are ordinary modules, tested as such; here they are read, stripped of
 docstring and imports, and laid one after the other in the order of their imports. What stays an import is the
-type of vectors, which must be one and the same class in all modules of a process.
+type of vectors, which must be one and the same class in all modules of a process. Beside the import stands a
+name for the text of that module, so that code made with another text is another module.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 from functools import cache
 from importlib import resources
+from pathlib import Path
+
+from attnc_backends.numba import vectors
 
 _PACKAGE = "attnc_backends.numba.runtime"
 _VECTORS = "attnc_backends.numba.vectors"
@@ -66,6 +71,12 @@ def _piece(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     return text, tuple(needs), tuple(names)
 
 
+@cache
+def _vectors() -> str:
+    """A name for the text of the module of vector types."""
+    return hashlib.sha256(Path(vectors.__file__).read_bytes()).hexdigest()[:16]
+
+
 def _wrapped_intrinsic(node: ast.FunctionDef) -> str | None:
     """The intrinsic that a function only passes its arguments on to.
 
@@ -95,5 +106,5 @@ def runtime_text(names: set[str]) -> str:
     for name in sorted(names):
         visit(name)
     imported = sorted({used for name in order for used in _piece(name)[2]})
-    lead = [f"from {_VECTORS} import {', '.join(imported)}"] if imported else []
+    lead = [f"from {_VECTORS} import {', '.join(imported)}\n\nVECTORS = {_vectors()!r}"] if imported else []
     return "\n\n\n".join([*lead, *(f"# --- runtime: {name} ---\n\n{_piece(name)[0]}" for name in order)])

@@ -266,7 +266,7 @@ def _sources() -> str:
     text = hashlib.sha256(sys.version.encode())
     package = resources.files("attnc_backends.numba")
     pieces = [x for x in package.joinpath("runtime").iterdir() if x.name.endswith(".py")]
-    makers = [package.joinpath(f"{name}.py") for name in ("compact", "inline", "shared")]
+    makers = [package.joinpath(f"{name}.py") for name in ("compact", "inline", "shared", "vectors")]
     for file in sorted([*pieces, *makers], key=lambda x: x.name):
         text.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return text.hexdigest()[:40]

@@ -1,11 +1,13 @@
-"""One-line helpers written out: the text means the same, and Numba has less to compile."""
+"""Runtime as text: one-line helpers written out mean the same, and what code depends on is in its text."""
 
 import math
 
 import numba
 import numpy as np
 
+from attnc_backends.numba import inline
 from attnc_backends.numba.compact import compact
+from attnc_backends.numba.inline import runtime_text
 
 TEXT = '''
 LIMIT = 8
@@ -63,3 +65,11 @@ def test_compact_text_computes_the_same_with_fewer_functions():
 
 def test_text_without_helpers_stays_as_it_is():
     assert compact("\nx = 3\n") == "\nx = 3\n"
+
+
+def test_code_made_with_other_vector_types_is_another_module(monkeypatch):
+    """Numba's cache looks at a module's own text only, and vector types stay an import."""
+    before, plain = runtime_text({"flash"}), runtime_text({"sums"})
+    monkeypatch.setattr(inline, "_vectors", lambda: "of another version")
+    assert runtime_text({"flash"}) != before
+    assert runtime_text({"sums"}) == plain
