@@ -124,7 +124,7 @@ def main() -> int:
         sys.exit("no sentence of four words or more")
 
     torch.set_num_threads(options.threads)
-    program = attnc.compile(SPEC, threads=options.threads, sizes={"tokens": 1000})
+    program = attnc.compile(SPEC, threads=options.threads, sizes={"N": 1000})
     console.print(program.plan.render(), markup=False, highlight=False, soft_wrap=True)
     models = dict(zip(("padded", "packed"), load_models(program), strict=True))
     encode = {"padded": padded, "packed": packed}

@@ -153,12 +153,12 @@ def lying(how, rng, count):
             return np.roll(ids, count // 3)
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(
     how=st.sampled_from(["in order", "in any order", "one each", "in pieces"]),
     keys=st.sampled_from(["in order", "in any order", "one each", "in pieces", "as queries"]),
-    n=st.sampled_from([0, 1, 47, 150]),
-    m=st.sampled_from([0, 1, 128, 150, 300]),
+    n=st.sampled_from([0, 1, 47, 110]),
+    m=st.sampled_from([0, 1, 110, 128, 200]),
     seed=st.integers(0, 2**32 - 1),
 )
 @pytest.mark.parametrize(
