@@ -155,8 +155,15 @@ def test_plans_say_where_vectors_lie():
         return " ".join(attnc.compile(text).plan.node("o").notes)
 
     assert "for there are few query rows" in notes(STEP.format(dtype="f32", mask=""))
-    for rows, few in (("1", True), ("999", False), ("N", False)):
-        text = attend(qkv("f32", 2).replace("N", rows), "normalizer = softmax")
+    # The last two leave open how many query heads share a key head.
+    for rows, rank, few in (
+        ("1", 2, True),
+        ("999", 2, False),
+        ("N", 2, False),
+        ("1", 4, True),
+        ("9", 4, False),
+    ):
+        text = attend(qkv("f32", rank).replace("N", rows), "normalizer = softmax")
         assert ("there are few query rows" in notes(text)) is few
 
 

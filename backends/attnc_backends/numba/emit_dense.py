@@ -26,6 +26,8 @@ from attnc_backends.numba.score_range import score_type
 from attnc_backends.numba.source import Function
 from attnc_ir.attributes.normalizer import Softmax
 
+_OPEN_GROUP = 4
+"""Query heads that are taken to share a key head where a graph leaves their number open."""
 _MODIFIER_NOTE = "the modifier is asked for each score, one by one: vectors compute only the products"
 
 
@@ -58,11 +60,12 @@ def is_few(node: Node) -> bool:
     g = node.op.geometry
     if not isinstance(g.queries, int):
         return False
+    group = _OPEN_GROUP
     if g.query_heads == g.key_heads:
-        return g.queries <= few_rows(node)
-    if isinstance(g.query_heads, int) and isinstance(g.key_heads, int):
-        return g.queries * max(g.query_heads // max(g.key_heads, 1), 1) <= few_rows(node)
-    return False
+        group = 1
+    elif isinstance(g.query_heads, int) and isinstance(g.key_heads, int):
+        group = max(g.query_heads // max(g.key_heads, 1), 1)
+    return g.queries * group <= few_rows(node)
 
 
 def dense_notes(node: Node) -> tuple[str, ...]:
