@@ -12,12 +12,13 @@ from __future__ import annotations
 from attnc_backends.numba import vectors
 from attnc_backends.numba.access import load, store
 from attnc_backends.numba.emit_elementwise import literal
-from attnc_backends.numba.emit_flash import query_rows
+from attnc_backends.numba.emit_row import lay_out, row_of_head, rows_of_head, skip_empty
 from attnc_backends.numba.emit_softmax import (
     ask_lines,
     exponent_factor,
     is_asked,
     is_rescored,
+    lanes_of,
     lse_lines,
     sink_lines,
 )
@@ -38,10 +39,6 @@ def parts_slot(number: int) -> str:
     return f"parts_{number}"
 
 
-def _lanes(node: Node) -> int:
-    return vectors.native_bytes() // node.op.accumulator.itemsize
-
-
 def _read_as(node: Node, dtype: DType) -> DType:
     """The type in which vectors read what is stored as `dtype`; another means that a tile is converted first."""
     acc = node.op.accumulator
@@ -51,7 +48,7 @@ def _read_as(node: Node, dtype: DType) -> DType:
 
 def _call(node: Node, part: str, dtype: DType, *args: str) -> str:
     """A call of the shared runtime's function for what is stored as `dtype`."""
-    return f"shared_decode_{part}_{_read_as(node, dtype)}_{_lanes(node)}(frame, {', '.join(args)})"
+    return f"shared_decode_{part}_{_read_as(node, dtype)}_{lanes_of(node)}(frame, {', '.join(args)})"
 
 
 def _splits(node: Node, f: Function) -> str:
@@ -61,7 +58,7 @@ def _splits(node: Node, f: Function) -> str:
 
 def _padded(node: Node, width: str) -> str:
     """Bytes of a row of `width` elements in the accumulation type, whole vectors."""
-    lanes, size = _lanes(node), node.op.accumulator.itemsize
+    lanes, size = lanes_of(node), node.op.accumulator.itemsize
     return f"({width} + {lanes - 1}) // {lanes} * {lanes * size}"
 
 
@@ -72,7 +69,7 @@ def _part_bytes(node: Node, f: Function) -> str:
 def _parts_size(node: Node, f: Function) -> str:
     """Bytes of the parts of all rows and pieces."""
     s = node.sizes(f)
-    return f"{s.b} * {s.hk} * {_splits(node, f)} * {query_rows(node, f)} * {_part_bytes(node, f)}"
+    return f"{s.b} * {s.hk} * {_splits(node, f)} * {rows_of_head(node, f)} * {_part_bytes(node, f)}"
 
 
 def decode_blocks(node: Node, f: Function) -> None:
@@ -88,7 +85,7 @@ def decode_parts_bytes(node: Node, f: Function) -> None:
 
 def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
     """Pieces of scratch by name, and their bytes; what vectors read begins at whole vectors."""
-    s, rows, a = node.sizes(f), query_rows(node, f), node.op.accumulator.itemsize
+    s, rows, a = node.sizes(f), rows_of_head(node, f), node.op.accumulator.itemsize
     pieces = [
         ("at_score", f"{DECODE_KEYS * a} * {rows}"),
         ("at_query", f"{_padded(node, s.d)} * {rows}"),
@@ -115,28 +112,10 @@ def decode_scratch(node: Node, f: Function) -> None:
     f.line(f"return 128 + {' + '.join(sizes)}")
 
 
-def _places(node: Node, f: Function) -> str:
-    """Addresses of the pieces of scratch; what is behind them is returned."""
-    place = "(scratch + 63) // 64 * 64"
-    for piece, size in _layout(node, f):
-        f.line(f"{piece} = {place}")
-        place = f"{piece} + {size}"
-    return place
-
-
-def _coordinates(node: Node, f: Function) -> None:
-    """`h` and `i` of row `r` of key head `hk`: heads of a group side by side, so that ranges are alike."""
-    g = node.group(f)
-    if node.cache is not None:
-        f.line(f"h = hk * {g} + r\ni = {node.sizes(f).nk} - 1")
-    else:
-        f.line(f"h = hk * {g} + r % {g}\ni = r // {g}" if g != "1" else "h = hk\ni = r")
-
-
 def decode_rows(node: Node, f: Function) -> None:
     """Statements for the pieces from `first` to `last`, which call `piece`."""
     s, splits = node.sizes(f), _splits(node, f)
-    per_piece = f"{query_rows(node, f)} * {_part_bytes(node, f)}"
+    per_piece = f"{rows_of_head(node, f)} * {_part_bytes(node, f)}"
     if node.cache is not None:
         # One worker does everything.
         f.line(f"parts = (scratch + {' + '.join(size for _, size in _layout(node, f))} + 127) // 64 * 64")
@@ -165,14 +144,14 @@ def decode_piece(node: Node) -> str:
         "scratch",
         doc="what one piece of keys gives for every row of a key head",
     )
-    s, rows, part_bytes = node.sizes(f), query_rows(node, f), _part_bytes(node, f)
+    s, rows, part_bytes = node.sizes(f), rows_of_head(node, f), _part_bytes(node, f)
     f.line("small_code()")
-    _places(node, f)
+    lay_out(f, _layout(node, f))
     f.line(
         f"begin = split * {DECODE_SPLIT}\nbehind = min(begin + {DECODE_SPLIT}, {s.nk})\nlow, high = behind, begin"
     )
     with f.block(f"for r in range({rows})"):
-        _coordinates(node, f)
+        row_of_head(node, f)
         node.range_lines(f)
         f.line("lo, hi = max(lo, begin), min(hi, behind)\nseen = 0")
         with f.block("if lo < hi"):
@@ -186,7 +165,7 @@ def decode_piece(node: Node) -> str:
     sign = "-" if op.scale < 0 and not is_rescored(node) else ""
     f.line(f"fill_zero(at_query, {_padded(node, s.d)} * {rows})")
     with f.block(f"for r in range({rows})"):
-        _coordinates(node, f)
+        row_of_head(node, f)
         f.line(
             f"part = parts + r * {part_bytes}\nstore_f64(part, -math.inf)\nstore_f64(part + {DECODE_TOTAL}, 0.0)"
         )
@@ -205,14 +184,14 @@ def decode_piece(node: Node) -> str:
 
 
 def _tile(node: Node, f: Function) -> None:
-    s, rows, a = node.sizes(f), query_rows(node, f), node.op.accumulator.itemsize
+    s, rows, a = node.sizes(f), rows_of_head(node, f), node.op.accumulator.itemsize
     _sequence(node, f, "key")
     scores = ["at_score", "at_query", _padded(node, s.d), rows, "keys", "key_step", "count", s.d]
     f.line(_call(node, "scores", node.key_dtype, *scores))
     if is_asked(node):
         f.line(f"fill_zero(at_keep, {DECODE_KEYS} * {rows})")
         with f.block(f"for r in range({rows})"):
-            _coordinates(node, f)
+            row_of_head(node, f)
             f.line("lo, hi = max(load_i64(at_range + 16 * r), at), min(load_i64(at_range + 16 * r + 8), end)")
             place = f"(r * {DECODE_KEYS} + j - at)"
             ask_lines(node, f, f"at_score + {a} * {place}", f"at_keep + {place}")
@@ -249,19 +228,16 @@ def _sequence(node: Node, f: Function, which: str) -> None:
 def decode_merge_rows(node: Node, f: Function) -> None:
     """Statements that make every row of its `parts`, when all pieces are there."""
     op = node.op
-    s, rows, splits, part_bytes = node.sizes(f), query_rows(node, f), _splits(node, f), _part_bytes(node, f)
-    _places(node, f)
+    s, rows, splits, part_bytes = node.sizes(f), rows_of_head(node, f), _splits(node, f), _part_bytes(node, f)
+    lay_out(f, _layout(node, f))
     out, step = node.output_row(f)
     with f.block(f"for head in range({s.b} * {s.hk})"), f.block(f"for r in range({rows})"):
         f.line(f"b = head // {s.hk}\nhk = head % {s.hk}")
-        _coordinates(node, f)
+        row_of_head(node, f)
         first = f"parts + (head * {splits} * {rows} + r) * {part_bytes}"
         merged = ["at_sum", first, f"{rows} * {part_bytes}", splits, exponent_factor(node), s.dv]
         f.line(_call(node, "merge", op.value_type.dtype, *merged))
-        with f.block(f"if load_i64(at_sum + {DECODE_SEEN}) == 0"):
-            node.empty_lines(f)
-            if op.empty.keyword != "error":
-                f.line("continue")
+        skip_empty(node, f, f"load_i64(at_sum + {DECODE_SEEN}) == 0")
         f.line(f"top, total = load_f64(at_sum), load_f64(at_sum + {DECODE_TOTAL})")
         if not is_rescored(node) and abs(op.scale) != 1.0:
             f.line(f"top *= {literal(abs(op.scale))}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attnc_backends.numba import vectors
 from attnc_backends.numba.emit_decode import (
     decode_blocks,
     decode_merge_rows,
@@ -20,7 +19,7 @@ from attnc_backends.numba.emit_decode import (
 )
 from attnc_backends.numba.emit_exact import emit_exact_rows
 from attnc_backends.numba.emit_flash import flash_blocks, flash_rows, flash_scratch
-from attnc_backends.numba.emit_softmax import emit_softmax_rows, position_functions
+from attnc_backends.numba.emit_softmax import emit_softmax_rows, lanes_of, position_functions
 from attnc_backends.numba.node import Node
 from attnc_backends.numba.score_range import score_type
 from attnc_backends.numba.source import Function
@@ -50,7 +49,7 @@ def few_rows(node: Node) -> int:
     Vectors along query rows take as long for one row as for a vector full. The others overtake them below three
     quarters of one: at 12 rows with 16 lanes, at 6 to 8 with 8, measured for widths of 64 and 128.
     """
-    return max(1, 3 * (vectors.native_bytes() // node.op.accumulator.itemsize) // 4)
+    return max(1, 3 * lanes_of(node) // 4)
 
 
 def is_few(node: Node) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attnc_backends.numba.access import copy_element, load_double, store
 from attnc_backends.numba.emit_held import emit_held
-from attnc_backends.numba.emit_row import skip_empty
+from attnc_backends.numba.emit_row import any_row, skip_empty
 from attnc_backends.numba.emit_scores import emit_scores
 from attnc_backends.numba.node import OK, UNSETTLED, Node
 from attnc_backends.numba.source import Function
@@ -44,8 +44,7 @@ def _scratch(node: Node) -> str:
 def _row_start(node: Node, f: Function) -> None:
     """Coordinates of row `unit`, its key range, its query as doubles in scratch, and the lse sums."""
     s = node.sizes(f)
-    f.line(f"h = (unit // {s.nq}) % {s.hq}\nb = unit // ({s.nq} * {s.hq})\nhk = h // {node.group(f)}")
-    f.line(f"i = unit % {s.nq}" if node.cache is None else f"i = {s.nk} - 1")
+    any_row(node, f)
     node.range_lines(f)
     query, step = node.query_row(f)
     with f.block(f"for c in range({s.d})"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from attnc_backends.numba.access import DTYPE_CODES, store
 from attnc_backends.numba.emit_elementwise import literal
 from attnc_backends.numba.emit_exact import emit_exact_rows
-from attnc_backends.numba.emit_row import skip_empty, write_found
+from attnc_backends.numba.emit_row import any_row, skip_empty, write_found
 from attnc_backends.numba.node import OK, Node, tie_of
 from attnc_backends.numba.runtime import hardmax_row as layout
 from attnc_backends.numba.runtime.exact import ACC_BYTES
@@ -49,8 +49,7 @@ def _rows(node: Node) -> str:
     out, out_step = node.output_row(f)
     values, value_step, element = node.values_at(f)
     with f.block("for unit in range(first, last)"):
-        f.line(f"h = (unit // {s.nq}) % {s.hq}\nb = unit // ({s.nq} * {s.hq})\nhk = h // {node.group(f)}")
-        f.line(f"i = unit % {s.nq}" if node.cache is None else f"i = {s.nk} - 1")
+        any_row(node, f)
         node.range_lines(f)
         skip_empty(node, f)
         _describe(node, f, "scratch", low="lo", high="hi")

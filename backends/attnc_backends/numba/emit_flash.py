@@ -7,14 +7,15 @@ mask, tiles that no row sees are not visited, and the others are masked.
 
 from __future__ import annotations
 
-from attnc_backends.numba import vectors
 from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_documents import documents_of, find_runs, narrow, table_bytes
 from attnc_backends.numba.emit_elementwise import literal
+from attnc_backends.numba.emit_row import lay_out, row_of_head, rows_of_head
 from attnc_backends.numba.emit_softmax import (
     ask_lines,
     exponent_factor,
     is_rescored,
+    lanes_of,
     lse_lines,
     sink_lines,
 )
@@ -37,23 +38,13 @@ _MARGIN = 8
 """Rows of output behind the last: a register tile writes whole."""
 
 
-def _lanes(node: Node) -> int:
-    return vectors.native_bytes() // node.op.accumulator.itemsize
-
-
 def _call(node: Node, part: str, *args: str) -> str:
     """A call of the shared runtime's function for the node's vectors."""
-    return f"shared_flash_{part}_{node.op.accumulator}_{_lanes(node)}(frame, {', '.join(args)})"
+    return f"shared_flash_{part}_{node.op.accumulator}_{lanes_of(node)}(frame, {', '.join(args)})"
 
 
 def _block_rows(node: Node) -> int:
-    return FLASH_VECTORS * _lanes(node)
-
-
-def query_rows(node: Node, f: Function) -> str:
-    """How many query rows read one key head."""
-    s, g = node.sizes(f), node.group(f)
-    return f.derived("per_head", g if node.cache is not None else s.nq if g == "1" else f"{g} * {s.nq}")
+    return FLASH_VECTORS * lanes_of(node)
 
 
 def _is_asked(node: Node) -> bool:
@@ -71,7 +62,7 @@ def _is_flushed(node: Node) -> bool:
 def flash_blocks(node: Node, f: Function) -> None:
     """Statements that return how many units of work there are: blocks of query rows of one key head each."""
     s, n = node.sizes(f), _block_rows(node)
-    f.line(f"return {s.b} * {s.hk} * (({query_rows(node, f)} + {n - 1}) // {n})")
+    f.line(f"return {s.b} * {s.hk} * (({rows_of_head(node, f)} + {n - 1}) // {n})")
 
 
 def _layout(node: Node, f: Function) -> list[tuple[str, str]]:
@@ -104,14 +95,6 @@ def flash_scratch(node: Node, f: Function) -> None:
     f.line(f"return 64 + {' + '.join(size for _, size in _layout(node, f))}")
 
 
-def _coordinates(node: Node, f: Function) -> None:
-    """`h` and `i` of row `r` of key head `hk`: heads of a group side by side, so that ranges are alike."""
-    g = node.group(f)
-    f.line(
-        f"h = hk * {g} + (start + r) % {g}\ni = (start + r) // {g}" if g != "1" else "h = hk\ni = start + r"
-    )
-
-
 def flash_rows(node: Node, f: Function) -> None:
     """Statements for the blocks from `first` to `last`. Positions that have to be asked for call `allowed`
     and `bias`.
@@ -120,11 +103,8 @@ def flash_rows(node: Node, f: Function) -> None:
     s = node.sizes(f)
     f.line("small_code()")
     # Names begin with `at_`, as no slot of the frame does.
-    place = "(scratch + 63) // 64 * 64"
-    for piece, size in _layout(node, f):
-        f.line(f"{piece} = {place}")
-        place = f"{piece} + {size}"
-    f.line(f"tiles = ({query_rows(node, f)} + {rows - 1}) // {rows}")
+    lay_out(f, _layout(node, f))
+    f.line(f"tiles = ({rows_of_head(node, f)} + {rows - 1}) // {rows}")
     documents = documents_of(op)
     if documents is not None:
         f.line("runs, runs_of = 0, -1")
@@ -137,8 +117,8 @@ def flash_rows(node: Node, f: Function) -> None:
         if op.empty.keyword != "error":
             # From both ends in turn, so that equal numbers of blocks are equal work under a causal mask.
             f.line("place = place // 2 if place % 2 == 0 else tiles - 1 - place // 2")
-        f.line(f"start = place * {rows}\nrows = min({rows}, {query_rows(node, f)} - start)")
-        f.line(f"used = (rows + {_lanes(node) - 1}) // {_lanes(node)}")
+        f.line(f"start = place * {rows}\nrows = min({rows}, {rows_of_head(node, f)} - start)")
+        f.line(f"used = (rows + {lanes_of(node) - 1}) // {lanes_of(node)}")
         _start(node, f)
         f.line("at, tile = low, 0")
         if _is_flushed(node):
@@ -160,7 +140,7 @@ def _start(node: Node, f: Function) -> None:
     with f.block(f"if rows < {rows}"):
         f.line(f"fill_zero(at_query, {a * rows} * {s.d})")
     with f.block("for r in range(rows)"):
-        _coordinates(node, f)
+        row_of_head(node, f, "(start + r)")
         node.range_lines(f)
         seen = "0" if _is_asked(node) else "hi - lo"
         if (documents := documents_of(op)) is not None:
@@ -259,7 +239,7 @@ def _ask(node: Node, f: Function) -> None:
     rows, a = _block_rows(node), node.op.accumulator.itemsize
     f.line(f"fill_zero(at_keep, count * {rows})")
     with f.block("for r in range(rows)"):
-        _coordinates(node, f)
+        row_of_head(node, f, "(start + r)")
         f.line("lo, hi = max(load_i64(at_range + 16 * r), at), min(load_i64(at_range + 16 * r + 8), end)")
         place = f"((j - at) * {rows} + r)"
         ask_lines(node, f, f"at_score + {a} * {place}", f"at_keep + {place}")
@@ -278,7 +258,7 @@ def _finish(node: Node, f: Function) -> None:
             )
             f.line(_call(node, "restore", "at_wide", "at_out", s.dv))
     with f.block("for r in range(rows)"):
-        _coordinates(node, f)
+        row_of_head(node, f, "(start + r)")
         f.line(f"top = {load_double(acc, f'at_state + {row * FLASH_TOP} + {a} * r')}")
         f.line(f"total = {load_double(acc, f'at_state + {row * FLASH_TOTAL} + {a} * r')}")
         if _is_flushed(node):
@@ -295,18 +275,18 @@ def _finish(node: Node, f: Function) -> None:
     direct = op.value_type.dtype is acc
     if direct:
         with f.block("for r in range(rows)"):
-            _coordinates(node, f)
+            row_of_head(node, f, "(start + r)")
             f.line(f"store_i64(at_rows + 8 * r, {out})")
     unpacked = "rows" if direct else "0"
     f.line(_call(node, "end", "at_out", s.dv, f"at_state + {row * FLASH_SHRINK}", "at_rows", unpacked, step))
     with f.block("for r in range(rows)"):
         with f.block("if load_i64(at_seen + 8 * r) <= 0"):
-            _coordinates(node, f)
+            row_of_head(node, f, "(start + r)")
             node.empty_lines(f)
             if op.empty.keyword != "error" and not direct:
                 f.line("continue")
         if not direct:
-            _coordinates(node, f)
+            row_of_head(node, f, "(start + r)")
             with f.block(f"for c in range({s.dv})"):
                 value = load(acc, f"at_out + {a} * (c * {rows} + r)")
                 f.line(store(op.value_type.dtype, f"{out} + c * {step}", value))

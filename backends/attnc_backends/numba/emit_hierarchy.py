@@ -13,6 +13,7 @@ from attnc_backends.numba.emit_row import (
     answer_or_scan,
     batch_row,
     group_of,
+    key_head,
     read_query,
     skip_empty,
     write_found,
@@ -88,7 +89,7 @@ def _rows(node: Node) -> str:
     s, g = node.sizes(f), node.group(f)
     _places(node, f)
     with f.block("for unit in range(first, last)"):
-        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
+        key_head(node, f)
         keys, key_step, key_element = node.keys_at(f)
         f.line("most = 0  # all rows that see keys see these")
         with f.block(f"for i in range({s.nq})"):

@@ -25,6 +25,7 @@ from attnc_backends.numba.emit_row import (
     answer_or_scan,
     batch_row,
     group_of,
+    key_head,
     read_plane_query,
     scan_rows,
     skip_empty,
@@ -224,7 +225,7 @@ def _batch_rows(node: Node) -> str:
         f"hull_keys = hull + shared_hull_bytes(frame, max({s.nk}, 1), {s.dv}, {_flags(node)})\npacked = hull_keys + 16 * {s.nk}"
     )
     with f.block("for unit in range(first, last)"):
-        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}")
+        key_head(node, f)
         keys, key_step, key_element = node.keys_at(f)
         values, value_step, value_element = node.values_at(f)
         f.line(f"keys, rows_at, row_step, finite = {keys}, {values}, {value_step}, True")

@@ -17,6 +17,7 @@ from attnc_backends.numba.emit_documents import documents_of, find_runs, narrow,
 from attnc_backends.numba.emit_row import (
     batch_row,
     group_of,
+    key_head,
     read_plane_query,
     scan_row,
     scan_rows,
@@ -260,7 +261,7 @@ def _rows(node: Node) -> str:
     _places(node, f)
     table = "table" if documents_of(node.op) is not None else "0"
     with f.block("for unit in range(first, last)"):
-        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}")
+        key_head(node, f)
         f.line(f"status = {node.call('find_ranges', 'b', 'hk', 'ranges', table)}")
         with f.block("if status > 0"):
             f.line("return status")

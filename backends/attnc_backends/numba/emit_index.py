@@ -14,6 +14,7 @@ from attnc_backends.numba.emit_row import (
     answer_or_scan,
     batch_row,
     group_of,
+    key_head,
     read_finite,
     read_plane_query,
     skip_empty,
@@ -276,7 +277,7 @@ def _batch_rows(node: Node) -> str:
     _work_lines(node, f)
     keys, _, _ = node.keys_at(f)
     with f.block("for unit in range(first, last)"):
-        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
+        key_head(node, f)
         f.line(f"region = (work + {_query_scratch(region)} + 63) & -64\nkeys = {keys}")
         f.line(region.start("region", f"max({s.nk}, 1)"))
         f.line("finite, whole = 0, True  # how many keys from the first on are known to be finite")

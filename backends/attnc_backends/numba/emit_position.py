@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attnc_backends.numba.access import copy_element, load_double, store
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
-from attnc_backends.numba.emit_row import scan_rows, skip_empty
+from attnc_backends.numba.emit_row import any_row, scan_rows, skip_empty
 from attnc_backends.numba.node import OK, Node
 from attnc_ir.attributes.normalizer import Hardmax, Tie
 from attnc_ir.attributes.strategy import Position
@@ -43,9 +43,7 @@ def _rows(node: Node) -> str:
     f = node.function("rows", "first", "last", "scratch", doc=f"{strategy.keyword}, tie {tie.value}")
     s = node.sizes(f)
     with f.block("for unit in range(first, last)"):
-        f.line(
-            f"i = unit % {s.nq}\nh = (unit // {s.nq}) % {s.hq}\nb = unit // ({s.nq} * {s.hq})\nhk = h // {node.group(f)}"
-        )
+        any_row(node, f)
         node.range_lines(f)
         skip_empty(node, f)
         with f.block(f"if i >= {strategy.bound} or hi > {strategy.bound}"):

@@ -1,4 +1,4 @@
-"""What the makers of hard-max write for every row, whatever finds the winner.
+"""What makers write for every row, whatever finds the winner or weighs the values.
 
 Names that the written statements use: a row has batch `b`, query head `h`, key head `hk`, position `i`, and sees
 the keys from `lo` to `hi`; `unit` numbers units of work; `scratch` begins with that of the dense rows.
@@ -20,6 +20,49 @@ def step_row(node: Node, f: Function) -> None:
     f.line(f"{place}\nhk = h // {node.group(f)}\ni = {s.nk} - 1")
     assert isinstance(node.op, AttendStep)
     node.context.prefetch_next(f, node.op.query, ["b", "h", "0"])
+
+
+def any_row(node: Node, f: Function) -> None:
+    """Statements for the coordinates of query row `unit`, of a batch or of a step."""
+    s = node.sizes(f)
+    f.line(f"h = (unit // {s.nq}) % {s.hq}\nb = unit // ({s.nq} * {s.hq})\nhk = h // {node.group(f)}")
+    f.line(f"i = unit % {s.nq}" if node.cache is None else f"i = {s.nk} - 1")
+
+
+def key_head(node: Node, f: Function) -> None:
+    """Statements for the coordinates of key head `unit` and the first query head that reads it."""
+    s, g = node.sizes(f), node.group(f)
+    f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
+
+
+def rows_of_head(node: Node, f: Function) -> str:
+    """How many query rows read one key head."""
+    s, g = node.sizes(f), node.group(f)
+    return f.derived("per_head", g if node.cache is not None else s.nq if g == "1" else f"{g} * {s.nq}")
+
+
+def row_of_head(node: Node, f: Function, row: str = "r") -> None:
+    """Statements for `h` and `i` of `row` of key head `hk`: heads of a group side by side, so that ranges are
+    alike.
+    """
+    g = node.group(f)
+    if node.cache is not None:
+        f.line(f"h = hk * {g} + {row}\ni = {node.sizes(f).nk} - 1")
+    elif g == "1":
+        f.line(f"h = hk\ni = {row}")
+    else:
+        f.line(f"h = hk * {g} + {row} % {g}\ni = {row} // {g}")
+
+
+def lay_out(f: Function, pieces: list[tuple[str, str]]) -> str:
+    """Statements that name the address of each piece of scratch (name and bytes), from a cache line on; what is
+    behind the last is returned.
+    """
+    place = "(scratch + 63) // 64 * 64"
+    for piece, size in pieces:
+        f.line(f"{piece} = {place}")
+        place = f"{piece} + {size}"
+    return place
 
 
 def batch_row(node: Node, f: Function) -> str:

@@ -13,6 +13,7 @@ from attnc_backends.numba.emit_row import (
     answer_or_scan,
     batch_row,
     group_of,
+    key_head,
     read_finite,
     skip_empty,
     step_row,
@@ -159,7 +160,7 @@ def _batch_rows(node: Node) -> str:
     s, g = node.sizes(f), node.group(f)
     f.line(f"own = scratch + {node.dense.call('scratch')}\nregion = own + 8 * {s.dv}")
     with f.block("for unit in range(first, last)"):
-        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}")
+        key_head(node, f)
         keys, _, _ = node.keys_at(f)
         f.line(
             f"keys = {keys}\nshared_running_start(frame, region, {s.nk}, {s.dv}, {running_flags(node.op)})"

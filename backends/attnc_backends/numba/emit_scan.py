@@ -13,7 +13,15 @@ from attnc_backends.numba import vectors
 from attnc_backends.numba.access import DTYPE_CODES, load_double, store
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
 from attnc_backends.numba.emit_held import emit_held
-from attnc_backends.numba.emit_row import batch_row, scan_row, skip_empty, turned, write_copy
+from attnc_backends.numba.emit_row import (
+    batch_row,
+    row_of_head,
+    rows_of_head,
+    scan_row,
+    skip_empty,
+    turned,
+    write_copy,
+)
 from attnc_backends.numba.emit_scan_topk import emit_order, emit_topk_visit, emit_topk_write, held_bytes
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.scan_records import (
@@ -66,16 +74,10 @@ def _marks_bytes(node: Node, f: Function) -> str:
     return f"8 * ({node.sizes(f).nk} // 64 + 2)" if _tie(node) is Tie.MEAN else "0"
 
 
-def _rows_of_head(node: Node, f: Function) -> str:
-    """How many query rows read one key head."""
-    s = node.sizes(f)
-    return f"{node.group(f)} * {s.nq}" if node.cache is None else node.group(f)
-
-
 def _blocks(node: Node) -> str:
     f = node.function("blocks", doc=f"units of work: {SCAN_TILE} query rows of one key head each")
     s = node.sizes(f)
-    f.line(f"return {s.b} * {s.hk} * (({_rows_of_head(node, f)} + {SCAN_TILE - 1}) // {SCAN_TILE})")
+    f.line(f"return {s.b} * {s.hk} * (({rows_of_head(node, f)} + {SCAN_TILE - 1}) // {SCAN_TILE})")
     return f.text()
 
 
@@ -236,27 +238,20 @@ def _write(node: Node) -> str:
     return f.text()
 
 
-def _coordinates(node: Node, f: Function) -> None:
-    """`h` and `i` of row `r` of key head `hk`: heads of a group side by side, so that ranges are alike."""
-    s = node.sizes(f)
-    g = node.group(f)
-    f.line(f"h = hk * {g} + r % {g}")
-    f.line(f"i = r // {g}" if node.cache is None else f"i = {s.nk} - 1")
-
-
 def _rows(node: Node) -> str:
     f = node.function(
         "rows", "first", "last", "scratch", doc=f"vector scan, {_rule(node)}, {SCAN_TILE} rows at a time"
     )
     s, itemsize = node.sizes(f), scan_itemsize(node)
-    f.line(f"per_head = {_rows_of_head(node, f)}\ntiles = (per_head + {SCAN_TILE - 1}) // {SCAN_TILE}")
+    per_head = rows_of_head(node, f)
+    f.line(f"tiles = ({per_head} + {SCAN_TILE - 1}) // {SCAN_TILE}")
     f.line(f"room = {s.d} + KEY_SCAN_PAD\nblock = key_scan_block({s.d}, {itemsize})")
     f.line(f"records = scratch + {node.dense.call('scratch')}\nqueries = records + {SCAN_TILE * SCAN_RECORD}")
     f.line(f"scores = queries + {SCAN_TILE} * 16 * room\nmarks = scores + 8 * (block + KEY_SCAN_PAD)")
     f.line(f"marks_step = {_marks_bytes(node, f)}")
     with f.block("for unit in range(first, last)"):
         f.line(f"head = unit // tiles\nhk = head % {s.hk}\nb = head // {s.hk}")
-        f.line(f"start = (unit % tiles) * {SCAN_TILE}\nend = min(start + {SCAN_TILE}, per_head)")
+        f.line(f"start = (unit % tiles) * {SCAN_TILE}\nend = min(start + {SCAN_TILE}, {per_head})")
         keys, key_step, element = node.keys_at(f)
         f.line(f"keys, step = {keys}, {key_step}\nleast, most = {s.nk}, 0")
         _start_rows(node, f, element)
@@ -269,7 +264,7 @@ def _rows(node: Node) -> str:
                 f"low = max(at, load_i64(record + {SCAN_LO}))\nhigh = min(at + block, load_i64(record + {SCAN_HI}))"
             )
             with f.block(f"if low < high and load_i64(record + {SCAN_LEFT}) == 0"):
-                _coordinates(node, f)
+                row_of_head(node, f)
                 f.line("wide = queries + (r - start) * 16 * room")
                 visit = node.call(
                     "visit", "b", "h", "i", "record", "keys", "step", "low", "high - low", "wide",
@@ -284,7 +279,7 @@ def _rows(node: Node) -> str:
 def _start_rows(node: Node, f: Function, element: str) -> None:
     s, itemsize = node.sizes(f), scan_itemsize(node)
     with f.block("for r in range(start, end)"):
-        _coordinates(node, f)
+        row_of_head(node, f)
         node.range_lines(f)
         f.line(f"record = records + {SCAN_RECORD} * (r - start)")
         f.line(
@@ -316,7 +311,7 @@ def _start_rows(node: Node, f: Function, element: str) -> None:
 def _finish_rows(node: Node, f: Function) -> None:
     s = node.sizes(f)
     with f.block("for r in range(start, end)"):
-        _coordinates(node, f)
+        row_of_head(node, f)
         f.line(f"record = records + {SCAN_RECORD} * (r - start)")
         skip_empty(node, f, f"load_i64(record + {SCAN_LO}) >= load_i64(record + {SCAN_HI})")
         with f.block(f"if load_i64(record + {SCAN_LEFT}) != 0"):

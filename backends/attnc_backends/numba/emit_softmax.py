@@ -7,8 +7,10 @@ on how work is split over workers.
 
 from __future__ import annotations
 
+from attnc_backends.numba import vectors
 from attnc_backends.numba.access import load, load_double, store
 from attnc_backends.numba.emit_elementwise import literal
+from attnc_backends.numba.emit_row import skip_empty
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.score_range import score_type
 from attnc_backends.numba.source import Function
@@ -203,10 +205,7 @@ def _finish(node: Node, f: Function, is_mean: bool) -> None:
     op, s = node.op, node.sizes(f)
     f.line("i = i0 + r" if node.cache is None else f"i = {s.nk} - 1")
     f.line(f"count = load_i64({_Row.at('count')})")
-    with f.block("if count == 0"):
-        node.empty_lines(f)
-        if not _returns(node):
-            f.line("continue")
+    skip_empty(node, f, "count == 0")
     f.line(f"top = load_f64({_Row.at('top')})\ntotal = load_f64({_Row.at('total')})")
     sink_lines(node, f)
     divisor = "count" if is_mean else "total"
@@ -242,6 +241,11 @@ def lse_lines(node: Node, f: Function) -> None:
     if node.op.lse is not None:
         lse = "top if math.isinf(top) else top + math.log(total)"
         f.line(store(node.op.accumulator, node.lse_place(f), f"({lse})"))
+
+
+def lanes_of(node: Node) -> int:
+    """Lanes of the target's vectors of the accumulation type."""
+    return vectors.native_bytes() // node.op.accumulator.itemsize
 
 
 def is_rescored(node: Node) -> bool:
@@ -288,8 +292,3 @@ def position_functions(node: Node) -> list[str]:
     allowed = [node.allowed_function()] if node.has_residual else []
     bias = [node.bias_function()] if node.op.bias else []
     return [*allowed, *bias, *node.modifier_functions()]
-
-
-def _returns(node: Node) -> bool:
-    """Whether an empty row ends the kernel."""
-    return node.op.empty.keyword == "error"

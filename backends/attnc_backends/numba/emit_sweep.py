@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from attnc_backends.numba.access import DTYPE_CODES
 from attnc_backends.numba.emit_fallback import emit_fallback_rows
-from attnc_backends.numba.emit_row import batch_row, group_of, scan_row, write_copy
+from attnc_backends.numba.emit_row import (
+    batch_row,
+    group_of,
+    key_head,
+    scan_row,
+    write_copy,
+)
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.runtime import sweep_layout as layout
 from attnc_backends.numba.source import Function
@@ -110,7 +116,8 @@ def _rows(node: Node) -> str:
         f.line(f"numbers = region\nregion += 8 * {s.nk}")
     with f.block("for unit in range(first, last)"):
         # The rows that see keys are the first ones, and all see the same.
-        f.line(f"hk = unit % {s.hk}\nb = unit // {s.hk}\nh = hk * {g}\ncount, live = 0, 0")
+        key_head(node, f)
+        f.line("count, live = 0, 0")
         with f.block(f"for i in range({s.nq})"):
             f.line(f"h = hk * {g}")
             node.range_lines(f)

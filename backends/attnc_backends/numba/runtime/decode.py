@@ -36,10 +36,12 @@ from attnc_backends.numba.runtime.vector import (
     vec_add,
     vec_element_bytes,
     vec_fill,
+    vec_get,
     vec_lanes,
     vec_load,
     vec_max,
     vec_mul,
+    vec_put,
     vec_store,
     vec_sub,
 )
@@ -60,15 +62,6 @@ DECODE_HEAD = 64
 """
 DECODE_TOTAL = 8
 DECODE_SEEN = 16
-
-
-@njit(nogil=True, error_model="numpy")
-def decode_put(at: int, value: float, wide: object) -> None:
-    """Store a double as an element."""
-    if vec_element_bytes(wide) == 8:
-        store_f64(at, value)
-    else:
-        store_f32(at, np.float32(value))
 
 
 @njit(nogil=True, error_model="numpy")
@@ -131,14 +124,14 @@ def _decode_weights(
     """
     lanes, size = vec_lanes(wide), vec_element_bytes(wide)
     for x in range(first):
-        decode_put(scores + x * size, -math.inf, wide)
+        vec_put(scores + x * size, -math.inf, wide)
     end = (last + lanes - 1) // lanes * lanes
     for x in range(last, end):
-        decode_put(scores + x * size, -math.inf, wide)
+        vec_put(scores + x * size, -math.inf, wide)
     if keep != 0:
         for x in range(first, last):
             if load_u8(keep + x) == 0:
-                decode_put(scores + x * size, -math.inf, wide)
+                vec_put(scores + x * size, -math.inf, wide)
     most = vec_fill(-math.inf, wide)
     real = vec_equal(most, most)
     for at in range(scores, scores + end * size, lanes * size):
@@ -305,7 +298,8 @@ def decode_merge(
     doubles.
     """
     small_code()
-    size = vec_element_bytes(vec_wide(part))
+    wide = vec_wide(part)
+    size = vec_element_bytes(wide)
     fill_zero(row, DECODE_HEAD + 8 * width)
     seen, top, total = 0, -math.inf, 0.0
     for at in range(parts, parts + splits * jump, jump):
@@ -322,8 +316,7 @@ def decode_merge(
             total += load_f64(at + DECODE_TOTAL) * shrink
             for c in range(width):
                 place, out = at + DECODE_HEAD + c * size, row + DECODE_HEAD + 8 * c
-                found = load_f64(place) if size == 8 else np.float64(load_f32(place))
-                store_f64(out, load_f64(out) + found * shrink)
+                store_f64(out, load_f64(out) + vec_get(place, wide) * shrink)
     store_f64(row, top)
     store_f64(row + DECODE_TOTAL, total if top == top else math.nan)
     store_i64(row + DECODE_SEEN, seen)

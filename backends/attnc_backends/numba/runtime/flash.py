@@ -22,24 +22,24 @@ from attnc_backends.numba.runtime.flash_outer import (
 )
 from attnc_backends.numba.runtime.memory import (
     fill_zero,
-    load_f32,
     load_f64,
     load_i64,
     load_u8,
     small_code,
-    store_f32,
     store_f64,
 )
 from attnc_backends.numba.runtime.vector import (
     vec_add,
     vec_element_bytes,
     vec_fill,
+    vec_get,
     vec_lanes,
     vec_load,
     vec_load_first,
     vec_max,
     vec_mul,
     vec_muladd,
+    vec_put,
     vec_store,
     vec_sub,
 )
@@ -87,23 +87,6 @@ FLASH_STATE = 7
 def flash_bytes(like: object) -> int:
     """Bytes of one row of a block."""
     return FLASH_VECTORS * vec_lanes(like) * vec_element_bytes(like)
-
-
-@njit(nogil=True, error_model="numpy")
-def flash_get(at: int, like: object) -> float:
-    """The element at `at` as a double."""
-    if vec_element_bytes(like) == 8:
-        return load_f64(at)
-    return np.float64(load_f32(at))
-
-
-@njit(nogil=True, error_model="numpy")
-def flash_put(at: int, value: float, like: object) -> None:
-    """Store a double as an element."""
-    if vec_element_bytes(like) == 8:
-        store_f64(at, value)
-    else:
-        store_f32(at, np.float32(value))
 
 
 @njit(nogil=True, error_model="numpy")
@@ -188,15 +171,15 @@ def _flash_note_nan(tile: int, keep: int, count: int, state: int, like: object) 
     row, size, lanes = flash_bytes(like), vec_element_bytes(like), FLASH_VECTORS * vec_lanes(like)
     for r in range(lanes):
         at = r * size
-        if flash_get(state + FLASH_TOP * row + at, like) == math.inf:
-            total = flash_get(state + FLASH_TOTAL * row + at, like)
-            found = total != total and flash_get(state + FLASH_USED * row + at, like) != math.inf
+        if vec_get(state + FLASH_TOP * row + at, like) == math.inf:
+            total = vec_get(state + FLASH_TOTAL * row + at, like)
+            found = total != total and vec_get(state + FLASH_USED * row + at, like) != math.inf
             for x in range(count):
-                score = flash_get(tile + x * row + at, like)
+                score = vec_get(tile + x * row + at, like)
                 if score != score and (keep == 0 or load_u8(keep + x * lanes + r) != 0):
                     found = True
             if found:
-                flash_put(state + FLASH_TOP * row + at, math.nan, like)
+                vec_put(state + FLASH_TOP * row + at, math.nan, like)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -279,8 +262,8 @@ def flash_range_mask(
     low, high = state + FLASH_LOW * row, state + FLASH_HIGH * row
     for r in range(FLASH_VECTORS * lanes):
         at = r * vec_element_bytes(like)
-        flash_put(low + at, np.float64(min(max(load_i64(ranges + 16 * r) - first, 0), count)), like)
-        flash_put(high + at, np.float64(min(max(load_i64(ranges + 16 * r + 8) - first, 0), count)), like)
+        vec_put(low + at, np.float64(min(max(load_i64(ranges + 16 * r) - first, 0), count)), like)
+        vec_put(high + at, np.float64(min(max(load_i64(ranges + 16 * r + 8) - first, 0), count)), like)
     for n in range(used):
         at = n * (row // FLASH_VECTORS)
         lows, highs = vec_load(low + at, like), vec_load(high + at, like)
@@ -306,7 +289,7 @@ def flash_finite(values: int, step: int, element: int, width: int, count: int, l
             found = vec_muladd(vec_load_first(at + whole * size, width - whole, like), zero, found)
         else:
             for c in range(width):
-                found = vec_muladd(vec_fill(flash_get(at + c * element, like), like), zero, found)
+                found = vec_muladd(vec_fill(vec_get(at + c * element, like), like), zero, found)
     return vec_all(vec_equal(found, zero))
 
 
@@ -330,7 +313,7 @@ def flash_selected_values(
             total = vec_fill(0.0, like)
             for x in range(count):
                 weight = vec_load(tile + x * row + at, like)
-                value = vec_fill(flash_get(values + x * step + c * element, like), like)
+                value = vec_fill(vec_get(values + x * step + c * element, like), like)
                 total = vec_select(vec_negative_zero(weight), total, vec_muladd(weight, value, total))
             place = out + c * row + at
             vec_store(
@@ -378,8 +361,8 @@ def flash_flush(
     lanes = FLASH_VECTORS * vec_lanes(like)
     tops, totals = wide + 8 * lanes * width, wide + 8 * lanes * (width + 1)
     for r in range(lanes):
-        top = flash_get(state + FLASH_TOP * row + r * size, like)
-        total = flash_get(state + FLASH_TOTAL * row + r * size, like)
+        top = vec_get(state + FLASH_TOP * row + r * size, like)
+        total = vec_get(state + FLASH_TOTAL * row + r * size, like)
         shrink = 0.0
         if flushed > 0:
             old = load_f64(tops + 8 * r)
@@ -390,14 +373,14 @@ def flash_flush(
             total += load_f64(totals + 8 * r) * shrink
         store_f64(tops + 8 * r, top)
         store_f64(totals + 8 * r, total)
-        flash_put(state + FLASH_TOTAL * row + r * size, 0.0 if total == total else math.nan, like)
+        vec_put(state + FLASH_TOTAL * row + r * size, 0.0 if total == total else math.nan, like)
         for c in range(width):
             sum_at, at = wide + 8 * (c * lanes + r), out + c * row + r * size
-            found = flash_get(at, like)
+            found = vec_get(at, like)
             if flushed > 0:
                 found += load_f64(sum_at) * shrink
             store_f64(sum_at, found)
-            flash_put(at, 0.0, like)
+            vec_put(at, 0.0, like)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -406,7 +389,7 @@ def flash_restore(wide: int, out: int, width: int, like: object) -> None:
     small_code()
     lanes, size = FLASH_VECTORS * vec_lanes(like), vec_element_bytes(like)
     for n in range(lanes * width):
-        flash_put(out + n * size, load_f64(wide + 8 * n), like)
+        vec_put(out + n * size, load_f64(wide + 8 * n), like)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -6,10 +6,12 @@ and `vec_f32(16)` make the first witness. Memory need not be aligned. Comparison
 between lanes are in `vector_lanes.py`.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from attnc_backends.numba.runtime.memory import load_f32, load_f64, store_f32, store_f64
 from attnc_backends.numba.vectors import (
     ELEMENT_BYTES,
     Vector,
@@ -79,6 +81,23 @@ def _vec_element_bytes(typingctx: object, like: types.Type) -> tuple[object, obj
 def vec_element_bytes(like: object) -> int:
     """Bytes of one element; a constant of the compiled code."""
     return _vec_element_bytes(like)
+
+
+@njit(nogil=True, error_model="numpy")
+def vec_get(at: int, like: object) -> float:
+    """The one element at `at`, as a double."""
+    if vec_element_bytes(like) == 8:
+        return load_f64(at)
+    return np.float64(load_f32(at))
+
+
+@njit(nogil=True, error_model="numpy")
+def vec_put(at: int, value: float, like: object) -> None:
+    """Store a double as one element."""
+    if vec_element_bytes(like) == 8:
+        store_f64(at, value)
+    else:
+        store_f32(at, np.float32(value))
 
 
 @intrinsic
