@@ -17,7 +17,7 @@ from attnc_backends.interface import QuickCall, State
 from attnc_backends.numba.arena import FIRST_CAPACITY, Entry
 from attnc_backends.numba.emit import Command
 from attnc_backends.numba.emit_decode import parts_slot
-from attnc_backends.numba.lower import GraphProgram
+from attnc_backends.numba.lower import GraphProgram, Workers
 from attnc_backends.numba.memory import Frames, address_of, allocate
 from attnc_backends.numba.node import BROKEN_PROMISE, EMPTY_ROW, NON_FINITE_KEY, OK, UNSETTLED
 from attnc_backends.numba.quick import LANE_BYTES, Quick
@@ -76,20 +76,17 @@ class NumbaGraph:
         bound = self.signature.bind(arrays)
         self.signature.check_values(bound)
         frame, values = self.frames.new(bound)
-        quick = self.quick.possible
+        quick, most = self.quick.possible, 0
         for number, op in enumerate(self.program.ops):
             if number in self.computed_counts:
                 self._check_counts(op, values, bound)
             check_operand(self.graph, self.promised.get(op.results[0].name, ()), values)
             large = self._work(op, bound) >= PARALLEL_WORK
             workers = min(threads, self._units(op, bound)) if large else 1
-            self._run_op(number, op, frame, values, bound, workers)
+            most = max(most, self._run_op(number, op, frame, values, bound, workers))
             quick = quick and not large
-        if quick:
-            at = address_of(frame)
-            size = max((self.entry(at, n, 0, 0, 0) for n in range(len(self.program.ops))), default=0)
-            if size <= LANE_BYTES:
-                self.quick.learn(frame, values, np.empty(max(size, 1), np.uint8))
+        if quick and most <= LANE_BYTES:
+            self.quick.learn(frame, values, np.empty(max(most, 1), np.uint8))
         return self.frames.results(values)
 
     def _run_op(
@@ -100,7 +97,8 @@ class NumbaGraph:
         values: dict[str, Array],
         bound: Bound,
         workers: int,
-    ) -> None:
+    ) -> int:
+        """One op, by so many workers. Returns the bytes of scratch that one of them needs."""
         at = address_of(frame)
         marks = None
         if number in self.program.unsettled:
@@ -110,11 +108,15 @@ class NumbaGraph:
                 bound.size(g.batch) * bound.size(g.query_heads) * bound.size(g.queries), np.uint8
             )
             frame[self.slots[f"unsettled_{number}"]] = address_of(marks)
-        size = self.entry(at, number, 0, 0, 0)
+        size = self.entry(at, number, 0, Workers.SCRATCH, 0)
         scratch = [np.empty(max(size, 1), np.uint8) for _ in range(workers)]
         parts = None
-        if workers > 1 and number in self.program.shared and (size := self.entry(at, number, 0, -1, 0)):
-            parts = allocate((size,), np.dtype(np.uint8), self._where(op))
+        if (
+            workers > 1
+            and number in self.program.shared
+            and (shared := self.entry(at, number, 0, Workers.PARTS, 0))
+        ):
+            parts = allocate((shared,), np.dtype(np.uint8), self._where(op))
             frame[self.slots[parts_slot(number)]] = address_of(parts)
 
         def share(worker: int, workers: int) -> int:
@@ -122,7 +124,7 @@ class NumbaGraph:
 
         statuses = run_workers(share, workers)
         if parts is not None:
-            statuses.append(self.entry(at, number, 0, -2, address_of(scratch[0])))
+            statuses.append(self.entry(at, number, 0, Workers.MERGE, address_of(scratch[0])))
         if EMPTY_ROW in statuses:
             if parts is None:
                 # Workers that met empty rows at once may have mixed up their places; alone, the first is
@@ -132,6 +134,7 @@ class NumbaGraph:
         self._check_fault(op, frame)
         if marks is not None:
             self._settle(op, values, np.flatnonzero(marks), bound)
+        return size
 
     def _settle(self, op: Op, values: dict[str, Array], rows: npt.NDArray[np.int64], bound: Bound) -> None:
         """Answer the marked rows by rational arithmetic."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Final
 
 from attnc_backends.numba.access import GraphContext
 from attnc_backends.numba.emit_append import emit_append
@@ -177,17 +178,25 @@ def _cache_plans(graph: Graph) -> dict[str, CachePlan]:
     return plans
 
 
+class Workers:
+    """What an op's entry is asked for in place of a number of workers."""
+
+    SCRATCH: Final = 0
+    """The bytes of scratch of one of them."""
+    PARTS: Final = -1
+    """The bytes of memory that several share, which the frame points to; one alone has it in its scratch."""
+    MERGE: Final = -2
+    """To make the results of what they shared, when all are done."""
+
+
 def _op_entry(context: GraphContext, number: int, *, shares: bool) -> str:
-    """`opN(frame, t, worker, workers, scratch)` around a node's rows: the share of one worker. With 0 workers
-    it is the bytes of scratch of one of them. Several that share memory, which the frame points to, need as
-    many bytes of it as it says with -1, and -2 is what comes when all are done; one alone has it in its scratch.
-    """
+    """`opN(frame, t, worker, workers, scratch)` around a node's rows: the share of one worker, or `Workers`."""
     f = context.function(
         f"op{number}", "worker", "workers", "scratch", doc="the share of one of several workers"
     )
     node = f"g{context.index}_n{number}"
     if not shares:
-        with f.block("if workers == 0"):
+        with f.block(f"if workers == {Workers.SCRATCH}"):
             f.line(f"return {node}_scratch(frame, t)")
         f.line(f"blocks = {node}_blocks(frame, t)")
         f.line(
@@ -195,9 +204,9 @@ def _op_entry(context: GraphContext, number: int, *, shares: bool) -> str:
         )
         return f.text()
     f.line(f"shared = {node}_parts_bytes(frame, t)")
-    with f.block("if workers == 0"):
+    with f.block(f"if workers == {Workers.SCRATCH}"):
         f.line(f"return {node}_scratch(frame, t) + shared")
-    with f.block("if workers == -1"):
+    with f.block(f"if workers == {Workers.PARTS}"):
         f.line("return shared")
     with f.block("if workers > 0"):
         f.line(f"blocks, place = {node}_blocks(frame, t), scratch")

@@ -45,9 +45,10 @@ class Export:
     name: str
     parameters: str
     result: str = ""
+    function: str = ""
+    """What it is in the source, where that is not the name."""
     witness: str = ""
-    """The last argument, where the function is compiled for one sort of vectors; its name then ends in that.
-    """
+    """The last argument, where the function is compiled for one sort of vectors."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,21 @@ class Library:
     exports: tuple[Export, ...]
 
 
+def _in_vectors(family: str, pieces: set[str], phases: dict[str, str], element: str, lanes: int) -> Library:
+    """A library of `phases` (parameters by name) over vectors of one sort."""
+    sort = f"{element}_{lanes}"
+    exports = [
+        Export(
+            f"{family}_{name}_{sort}", letters, function=f"{family}_{name}", witness=f"vec_{element}({lanes})"
+        )
+        for name, letters in phases.items()
+    ]
+    return Library(f"{family}_{sort}", frozenset(pieces), tuple(exports))
+
+
 def _flash(element: str, lanes: int) -> Library:
     """The phases of dense attention over vectors of one sort."""
-    parameters = {
+    phases = {
         "begin": "iiiiiiii",
         "pack_negated": "ii",
         "scores": "iiiiiiiii",
@@ -71,21 +84,13 @@ def _flash(element: str, lanes: int) -> Library:
         "restore": "iii",
         "end": "iiiiii",
     }
-    exports = [
-        Export(f"flash_{name}_{element}_{lanes}", letters, witness=f"vec_{element}({lanes})")
-        for name, letters in parameters.items()
-    ]
-    return Library(f"flash_{element}_{lanes}", frozenset({"flash", "flash_pack"}), tuple(exports))
+    return _in_vectors("flash", {"flash", "flash_pack"}, phases, element, lanes)
 
 
 def _decode(stored: str, lanes: int) -> Library:
     """The phases of attention of few query rows, over keys and values stored in one way."""
-    parameters = {"copy": "iiiiii", "scores": "iiiiiiii", "join": "iiiiiidiiiii", "merge": "iiiidi"}
-    exports = [
-        Export(f"decode_{name}_{stored}_{lanes}", letters, witness=f"vec_{stored}({lanes})")
-        for name, letters in parameters.items()
-    ]
-    return Library(f"decode_{stored}_{lanes}", frozenset({"decode"}), tuple(exports))
+    phases = {"copy": "iiiiii", "scores": "iiiiiiii", "join": "iiiiiidiiiii", "merge": "iiiidi"}
+    return _in_vectors("decode", {"decode"}, phases, stored, lanes)
 
 
 LIBRARIES = (
@@ -204,10 +209,8 @@ def _wrapper(export: Export) -> str:
     if export.result and not export.witness:
         # Not a function that calls it: what a function calls is optimized once more with every caller.
         return f"export_{export.name} = {entry}({export.name}.py_func)"
-    function, passed = export.name, names
-    if export.witness:
-        function, passed = export.name.rsplit("_", 2)[0], [*names, export.witness]
-    call = f"{function}({', '.join(passed)})"
+    passed = [*names, export.witness] if export.witness else names
+    call = f"{export.function or export.name}({', '.join(passed)})"
     body = f"    return {call}" if export.result else f"    {call}\n    return 0"
     return f"@{entry}\ndef export_{export.name}({', '.join(names)}):\n{body}"
 
