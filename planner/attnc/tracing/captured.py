@@ -105,10 +105,6 @@ def _is_open(value: object) -> bool:
     return isinstance(value, FunctionType) and not _is_known(value)
 
 
-def _is_array(value: object) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim > 0
-
-
 @dataclass
 class _Walk:
     """Goes through a function and the functions it captures, depth first, in a fixed order."""
