@@ -25,6 +25,7 @@ from attnc_ir.diagnostics import Diagnostic, quoted
 from attnc_ir.errors import PipelineError
 from attnc_ir.kinds import suggest
 from attnc_ir.location import Location
+from attnc_ir.parsers import parser_of
 
 DEFAULT_PIPELINE = (
     "infer,canonicalize,simplify-masks,simplify-scores,narrow-keys,lift-biases,simplify-scores,"
@@ -51,7 +52,7 @@ MAX_PIPELINE = 100_000
 
 @cache
 def _parser() -> Lark:
-    return Lark(_GRAMMAR, parser="lalr", lexer="contextual", propagate_positions=True)
+    return parser_of(_GRAMMAR)
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

@@ -13,6 +13,7 @@ import pytest
 import attnc
 from attnc_backends.numba import modules
 from attnc_backends.numba.shared import LIBRARIES, library_source, shared_compilations
+from attnc_ir.kept import ENV_CACHE_DIR
 from backend_cases import compiled, same_numbers
 
 LENGTHS = """
@@ -36,7 +37,7 @@ def test_one_compilation_serves_every_length(tmp_path, monkeypatch):
     program.lookup(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 1)))  # libraries load at a first call
     before, shared = program.compilations, shared_compilations()
     # Whatever were generated now would be written here; other tests may be filling the usual place.
-    monkeypatch.setenv(modules.ENV_CACHE_DIR, str(tmp_path))
+    monkeypatch.setenv(ENV_CACHE_DIR, str(tmp_path))
     for n in (1, 2, 15, 16, 17, 63, 64, 65, 1000, 4097, 100_000):
         keys = np.stack([2.0 * np.arange(n), -1.0 * np.arange(n) ** 2], axis=-1)
         queries = np.stack([np.arange(n) // 2, np.ones(n)], axis=-1)
@@ -70,6 +71,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
     for name in (
         program.path.stem,
         "library_*",
+        "grammar_*",
         *(modules.module_name(library_source(x)) for x in LIBRARIES),
     ):
         for file in program.path.parent.rglob(f"{name}.*"):
@@ -83,7 +85,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {modules.ENV_CACHE_DIR: str(tmp_path)},
+        env=os.environ | {ENV_CACHE_DIR: str(tmp_path)},
     )
     compilations, shared, path, total = json.loads(done.stdout)
     assert (compilations, shared, path) == (0, 0, str(tmp_path / program.path.name))
@@ -99,7 +101,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache directory, and a spec that no other test compiles."""
-    monkeypatch.setenv(modules.ENV_CACHE_DIR, str(tmp_path / "cache"))
+    monkeypatch.setenv(ENV_CACHE_DIR, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -148,7 +150,7 @@ def test_a_cache_directory_that_cannot_be_one(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
     for place in (file, file / "below"):
-        monkeypatch.setenv(modules.ENV_CACHE_DIR, str(place))
+        monkeypatch.setenv(ENV_CACHE_DIR, str(place))
         with pytest.raises(attnc.CacheError, match=r"cannot keep generated code in .*set ATTNC_CACHE_DIR"):
             attnc.compile(SMALL)
     assert file.read_text() == ""
@@ -159,7 +161,7 @@ def test_a_cache_directory_that_cannot_be_one(tmp_path, monkeypatch):
 )
 def test_a_cache_directory_without_permission(tmp_path, monkeypatch):
     tmp_path.chmod(0o500)
-    monkeypatch.setenv(modules.ENV_CACHE_DIR, str(tmp_path / "cache"))
+    monkeypatch.setenv(ENV_CACHE_DIR, str(tmp_path / "cache"))
     with pytest.raises(attnc.CacheError, match="ermission"):
         attnc.compile(SMALL)
 

@@ -6,30 +6,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import re
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from types import ModuleType
 
-import platformdirs
-
 from attnc_ir.errors import CacheError
+from attnc_ir.kept import ENV_CACHE_DIR, cache_dir, write_whole
 
 MODULE_NAME = re.compile(r"attnc_[0-9a-f]{40}")
 """What `module_name` gives."""
-ENV_CACHE_DIR = "ATTNC_CACHE_DIR"
 
 _WRITTEN = 946_684_800
 """When every generated file was written, as far as its time stamp says: at the beginning of 2000."""
-
-
-def cache_dir() -> Path:
-    """Where generated code lives: `$ATTNC_CACHE_DIR`, else the user's cache directory."""
-    override = os.environ.get(ENV_CACHE_DIR)
-    return Path(override) if override else Path(platformdirs.user_cache_dir("attnc")) / "code"
 
 
 def module_name(source: str) -> str:
@@ -65,19 +55,9 @@ def keep(name: str, text: str) -> Path:
     try:
         if path.is_file() and path.read_bytes() == content:
             return path
-        directory.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that no process ever imports half a file.
-        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            # Numba asks a file's time whether its machine code is still good. The name says so already; with
-            # one time for all it stays good when two processes write the same file or a cache is copied.
-            os.utime(temporary, (_WRITTEN, _WRITTEN))
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        # Numba asks a file's time whether its machine code is still good. The name says so already; with one
+        # time for all it stays good when two processes write the same file or a cache is copied.
+        write_whole(path, content, written=_WRITTEN)
     except OSError as error:
         raise CacheError(
             f"cannot keep generated code in {directory}: {error.strerror or error}; "

@@ -26,12 +26,12 @@ from attnc_backends.numba.compact import compact
 from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.modules import (
     MODULE_NAME,
-    cache_dir,
     import_module,
     keep,
     kept_module,
     write_module,
 )
+from attnc_ir.kept import cache_dir
 
 _C, _LLVM = {"i": "int64", "d": "float64"}, {"i": "ir.IntType(64)", "d": "ir.DoubleType()"}
 
@@ -229,15 +229,19 @@ def library_source(library: Library) -> str:
 
 def libraries_called(text: str) -> tuple[Library, ...]:
     """The libraries whose functions `text` calls, as `shared_NAME(...)`."""
-    called = set(re.findall(r"\bshared_(\w+)\(", text))
+    called = _called(text)
     return tuple(x for x in LIBRARIES if called & {export.name for export in x.exports})
+
+
+def _called(text: str) -> set[str]:
+    return set(re.findall(r"\bshared_(\w+)\(", text))
 
 
 def shared_intrinsics(layout_slot: int, text: str) -> str:
     """Intrinsics for the shared functions that `text` calls: load the address from the table, call it."""
-    parts = []
+    parts, called = [], _called(text)
     for index, export in enumerate(EXPORTS):
-        if not re.search(rf"\bshared_{export.name}\(", text):
+        if export.name not in called:
             continue
         names = [f"a{i}" for i in range(len(export.parameters))]
         types = ", ".join(f"types.{_C[p]}" for p in "i" + export.parameters)

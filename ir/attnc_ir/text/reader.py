@@ -15,6 +15,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from attnc_ir.diagnostics import quoted
 from attnc_ir.kinds import MAX_ITEMS
 from attnc_ir.location import Location
+from attnc_ir.parsers import parser_of
 from attnc_ir.syntax import (
     Assignment,
     Binding,
@@ -74,14 +75,8 @@ def read_expression(source: Source) -> Node:
 
 @functools.cache
 def _grammar() -> Lark:
-    return Lark(
-        Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer="contextual",
-        start=["header", "statement", "expression"],
-        propagate_positions=True,
-        maybe_placeholders=False,
-    )
+    text = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
+    return parser_of(text, start=("header", "statement", "expression"), placeholders=False)
 
 
 def _parsed(source: Source, clean: str, chunk: Chunk, start: str) -> tuple[_Reader, Syntax]:
