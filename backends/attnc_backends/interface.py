@@ -6,7 +6,7 @@ that text into an `Executable`. Nothing here knows how; the planner reaches back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,7 +60,7 @@ class State(Protocol):
 class QuickCall(Protocol):
     """`run` for calls like earlier ones, with arrays in the order of inputs, or else by name."""
 
-    def __call__(self, args: Sequence[object], named: Arrays, /) -> Results | None:
+    def __call__(self, args: tuple[object, ...], named: Arrays, /) -> Results | None:
         """What `run` gives, or None: the call is not like an earlier one, or not right, and `run` has to see
         it.
         """
@@ -88,7 +88,7 @@ class Executable(Protocol):
         """Quick calls of a stateless graph, where there are such."""
         ...
 
-    def quick_step(self, state: State, args: Sequence[object], arrays: Arrays) -> Results | None:
+    def quick_step(self, state: State, args: tuple[object, ...], arrays: Arrays) -> Results | None:
         """`step` as a quick call; the state is one that this executable made."""
         ...
 

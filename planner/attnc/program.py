@@ -230,7 +230,7 @@ class Program:
         was made before and nothing is wrong with it; else None, and nothing was done.
         """
         quick = self._quick.get(graph)
-        return None if quick is None else quick(args, {})
+        return None if quick is None else quick(tuple(args), {})
 
     def __getitem__(self, graph: str) -> GraphCall:
         return GraphCall(self, self._graph(graph).name)
@@ -330,9 +330,12 @@ class GraphCall:
     def __init__(self, program: Program, name: str) -> None:
         self.program = program
         self.name = name
+        self._quick = program._quick.get(name)
 
     def __call__(self, /, *args: object, **arrays: object) -> Any:
         """As `program(name, ...)`."""
+        if self._quick is not None and (results := self._quick(args, arrays)) is not None:
+            return results[0] if len(results) == 1 else results
         return self.program(self.name, *args, **arrays)
 
     def __repr__(self) -> str:

@@ -88,6 +88,52 @@ def test_mistakes_are_found_after_calls_that_went_well():
     same(program("f", q, k, v), expected)
 
 
+class Subclass(np.ndarray):
+    """An array, but not exactly one."""
+
+
+def test_what_is_no_array_of_the_kind_is_left_to_the_call_in_full():
+    """Compiled code looks at the objects themselves."""
+    draw = np.random.default_rng(7)
+    program = compiled(TWO_OPS)
+    q, k, v = rows(draw, (3, 2), (3, 2), (3, 3))
+    expected = program("f", q, k, v)
+    for other in (q.tolist(), q.view(Subclass), q[::-1].copy()[::-1], memoryview(q)):
+        for _ in range(2):
+            same(program("f", other, k, v), expected)
+    for other in (
+        None,
+        0,
+        "q",
+        object,
+        q[0],
+        q[None],
+        q[:2, :1],
+        q.astype(complex),
+        q.astype(">f8"),
+        np.float64(1),
+        [],
+        (),
+        {},
+    ):
+        for _ in range(2):
+            with pytest.raises(AttncError):
+                program("f", other, k, v)
+    same(program("f", q, k, v), expected)
+
+
+def test_a_graph_without_arguments():
+    program = compiled(
+        "graph @f() { %x = constant {type = f64[2], values = [1.0, 2.0]}  %y = add %x, %x  return %y }"
+    )
+    for _ in range(3):
+        np.testing.assert_array_equal(program("f"), [2.0, 4.0])
+        with pytest.raises(ArgumentError, match="no argument z"):
+            program("f", z=np.ones(2))
+        with pytest.raises(ArgumentError):
+            program("f", np.ones(2))
+
+
 def test_a_row_that_may_see_nothing_is_an_error_each_time():
     program = compiled(TWO_OPS.replace("causal(0)", "causal(-1)"))
     draw = np.random.default_rng(2)

@@ -305,12 +305,14 @@ def g0_entry(frame, command, a, b, scratch):
     """the commands of @memory"""
     of_objects = command == 6
     if of_objects:
+        if not objects_alike(a, load_i64(frame + 264)):
+            return -2
         store_i64(frame + 0, 0)
-        store_i64(frame + 232, load_i64(load_i64(frame + 264) + 16))  # %q
-        store_i64(frame + 96, load_i64(load_i64(frame + 272) + 16))  # %k
-        store_i64(frame + 160, load_i64(load_i64(frame + 280) + 16))  # %v
-        store_i64(frame + 208, load_i64(load_i64(frame + 288) + 16))  # %o
-        command = 0
+        store_i64(frame + 232, objects_data(a, 0))  # %q
+        store_i64(frame + 96, objects_data(a, 1))  # %k
+        store_i64(frame + 160, objects_data(a, 2))  # %v
+        store_i64(frame + 208, objects_data(b, 0))  # %o
+        command, a, b = 0, 0, 1
     if command == 0:
         status = g0_steps(frame, a, b, scratch)
         if of_objects and status == 0:

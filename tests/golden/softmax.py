@@ -154,14 +154,16 @@ def g0_op0(frame, t, worker, workers, scratch):
 def g0_entry(frame, op, worker, workers, scratch):
     """One worker's share of one op of @prefill; workers 0 asks for its scratch bytes."""
     first, last = op, op + 1
-    if op == -1:  # all, and the frame has array objects
+    if op == -1:  # all, on the arrays of two tuples
+        if not objects_alike(worker, load_i64(frame + 240)):
+            return -2
         store_i64(frame + 0, 0)
-        store_i64(frame + 64, load_i64(load_i64(frame + 240) + 16))  # %q
-        store_i64(frame + 104, load_i64(load_i64(frame + 248) + 16))  # %k
-        store_i64(frame + 144, load_i64(load_i64(frame + 256) + 16))  # %v
-        store_i64(frame + 208, load_i64(load_i64(frame + 264) + 16))  # %o
-        store_i64(frame + 184, load_i64(load_i64(frame + 272) + 16))  # %lse
-        first, last = 0, 1
+        store_i64(frame + 64, objects_data(worker, 0))  # %q
+        store_i64(frame + 104, objects_data(worker, 1))  # %k
+        store_i64(frame + 144, objects_data(worker, 2))  # %v
+        store_i64(frame + 208, objects_data(workers, 0))  # %o
+        store_i64(frame + 184, objects_data(workers, 1))  # %lse
+        first, last, worker, workers = 0, 1, 0, 1
     for number in range(first, last):
         status = -1
         if number == 0:  # attend -> %o, %lse

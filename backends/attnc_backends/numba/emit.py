@@ -14,7 +14,7 @@ from typing import Final
 from attnc_backends.numba.inline import HEADER, runtime_text
 from attnc_backends.numba.lower import GraphProgram
 from attnc_backends.numba.shared import shared_intrinsics
-from attnc_backends.numba.source import FAULT_SLOT, RUNTIME_SLOT, Function
+from attnc_backends.numba.source import FAULT_SLOT, KINDS_SLOT, RUNTIME_SLOT, Function
 from attnc_backends.numba.structures import slot_of
 from attnc_ir.ops import Append, AttentionOp
 
@@ -22,12 +22,11 @@ ENTRY_DECORATOR = '@njit("int64(int64, int64, int64, int64, int64)", cache=True,
 
 
 ALL_OPS: Final = -1
-"""The op of a stateless entry that means all, in order, on the array objects of the frame, until one has
-trouble: then not 0.
+"""The op of a stateless entry that means all, in order, on array objects, until one has trouble: then not 0.
+`worker` and `workers` are the addresses of two tuples, of arguments and of outputs.
 """
-
-ARRAY_DATA: Final = 16
-"""Where in an array object the address of its elements stands (NumPy's binary interface)."""
+NOT_ALIKE: Final = -2
+"""What an entry says of arguments that do not lie as the frame expects; nothing was done."""
 
 
 class Command:
@@ -50,7 +49,9 @@ class Command:
     STRUCTURE_REFILL: Final = 5
     """Tell structure `b` of the first `a` rows of its cache."""
     STEPS_OF_OBJECTS: Final = 6
-    """`STEPS` from op 0 on, on the array objects of the frame; not 0 if a look-up met an index outside, too."""
+    """One step from op 0 on, on array objects: `a` and `b` are the addresses of two tuples, of arguments and
+    of outputs. Not 0 if a look-up met an index outside, too.
+    """
 
 
 def emit_source(programs: Sequence[GraphProgram]) -> str:
@@ -84,6 +85,7 @@ _MARKS = {
     "records": ("swap_records(", "sort_records("),
     "documents": ("document_",),
     "monotone": ("monotone_",),
+    "objects": ("objects_",),
 }
 
 
@@ -98,14 +100,18 @@ def _entry(program: GraphProgram) -> str:
     return _stateful_entry(program) if program.context.stateful else _stateless_entry(program)
 
 
-def _object_lines(program: GraphProgram) -> list[str]:
-    """Statements that put the places of the frame's array objects into it, and let no fault stand."""
+def _object_lines(program: GraphProgram, args: str, outputs: str) -> list[str]:
+    """Statements that put into the frame where the arrays of two tuples lie, and let no fault stand."""
     slots = program.context.layout.slots
-    lines = [f"store_i64(frame + {8 * FAULT_SLOT}, 0)"]
-    for value in program.objects:
-        if (slot := slots.get(f"v_{value.name}")) is not None:
-            at = f"load_i64(frame + {8 * slots[f'o_{value.name}']})"
-            lines.append(f"store_i64(frame + {8 * slot}, load_i64({at} + {ARRAY_DATA}))  # {value}")
+    lines = [
+        f"if not objects_alike({args}, load_i64(frame + {8 * slots[KINDS_SLOT]})):",
+        f"    return {NOT_ALIKE}",
+        f"store_i64(frame + {8 * FAULT_SLOT}, 0)",
+    ]
+    for items, values in ((args, program.graph.inputs), (outputs, program.graph.outputs)):
+        for number, value in enumerate(values):
+            if (slot := slots.get(f"v_{value.name}")) is not None:
+                lines.append(f"store_i64(frame + {8 * slot}, objects_data({items}, {number}))  # {value}")
     return lines
 
 
@@ -116,11 +122,11 @@ def _stateless_entry(program: GraphProgram) -> str:
     )
     lines.append("    first, last = op, op + 1")
     result = "0"
-    if program.objects:
+    if program.of_objects:
         result = f"load_i64(frame + {8 * FAULT_SLOT}) if op == {ALL_OPS} else 0"
-        lines.append(f"    if op == {ALL_OPS}:  # all, and the frame has array objects")
-        lines += [f"        {line}" for line in _object_lines(program)]
-        lines.append(f"        first, last = 0, {len(program.ops)}")
+        lines.append(f"    if op == {ALL_OPS}:  # all, on the arrays of two tuples")
+        lines += [f"        {line}" for line in _object_lines(program, "worker", "workers")]
+        lines.append(f"        first, last, worker, workers = 0, {len(program.ops)}, 0, 1")
     # One call of each op: what is called twice is compiled into two places.
     lines.append("    for number in range(first, last):\n        status = -1")
     for number, op in enumerate(program.ops):
@@ -152,13 +158,13 @@ def _stateful_entry(program: GraphProgram) -> str:
     e = Function(
         layout, program.entry, "command", "a", "b", "scratch", doc=f"the commands of @{program.graph.name}"
     )
-    if program.objects:
+    if program.of_objects:
         e.line(f"of_objects = command == {Command.STEPS_OF_OBJECTS}")
         with e.block("if of_objects"):
-            e.line("\n".join([*_object_lines(program), f"command = {Command.STEPS}"]))
+            e.line("\n".join([*_object_lines(program, "a", "b"), f"command, a, b = {Command.STEPS}, 0, 1"]))
     with e.block(f"if command == {Command.STEPS}"):
         e.line(f"status = g{index}_steps(frame, a, b, scratch)")
-        if program.objects:
+        if program.of_objects:
             with e.block("if of_objects and status == 0"):
                 e.line(f"status = load_i64(frame + {8 * FAULT_SLOT})")
         e.line("return status")

@@ -5,7 +5,7 @@ errors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -454,7 +454,7 @@ class NumbaExecutable:
         return quick if quick.possible else None
 
     def quick_step(
-        self, state: State, args: Sequence[object], arrays: Mapping[str, object]
+        self, state: State, args: tuple[object, ...], arrays: Mapping[str, object]
     ) -> Results | None:
         own = _own(state)
         graph = self.graphs.get(own.program.graph.name)

@@ -13,7 +13,7 @@ from attnc_backends.numba.emit_elementwise import constant_slot, emit_elementwis
 from attnc_backends.numba.makers import making_of, notes_of, structure_of
 from attnc_backends.numba.node import OK, Node
 from attnc_backends.numba.shared import Library, libraries_called
-from attnc_backends.numba.source import FrameLayout, Function
+from attnc_backends.numba.source import KINDS_SLOT, FrameLayout, Function
 from attnc_backends.numba.structures import Structure, kept_once, slot_of
 from attnc_ir.attributes.mask import Lengths, Prefix
 from attnc_ir.graph import Graph
@@ -21,7 +21,6 @@ from attnc_ir.op import Op
 from attnc_ir.ops import Append, AttendStep, AttentionOp, Cache, Constant
 from attnc_ir.promises import first_readers
 from attnc_ir.types import DType
-from attnc_ir.values import Value
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class GraphProgram:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsettled: frozenset[int] = frozenset()
     """The numbers of nodes whose rows may be left to rational arithmetic."""
-    objects: tuple[Value, ...] = ()
-    """Inputs and outputs, where compiled code can do with the array objects: slots `o_NAME`, side by side."""
+    of_objects: bool = False
+    """Whether compiled code can do with the array objects of inputs and outputs."""
     shared: frozenset[int] = frozenset()
     """The numbers of nodes whose workers share memory, from which one of them then makes the results."""
 
@@ -147,14 +146,14 @@ def lower_graph(graph: Graph, index: int) -> GraphProgram:
     for constant in program.constants:
         layout.slot(constant_slot(constant))
     program.functions += _structure_commands(program)
-    program.objects = _objects(program)
-    for value in program.objects:
-        layout.slot(f"o_{value.name}")
+    program.of_objects = _of_objects(program)
+    if program.of_objects:
+        layout.slot(KINDS_SLOT)
     return program
 
 
-def _objects(program: GraphProgram) -> tuple[Value, ...]:
-    """Inputs and outputs, unless outputs need copies, rows rational arithmetic, or arguments a look at values."""
+def _of_objects(program: GraphProgram) -> bool:
+    """Whether no output needs a copy, no row rational arithmetic, and no argument a look at its values."""
     graph = program.graph
     names = [v.name for v in (*graph.inputs, *graph.outputs)]
     counted = any(
@@ -164,7 +163,7 @@ def _objects(program: GraphProgram) -> tuple[Value, ...]:
         for mask in op.mask.walk()
     )
     plain = len(set(names)) == len(names) and not program.unsettled and not counted
-    return (*graph.inputs, *graph.outputs) if plain and not first_readers(graph) else ()
+    return plain and not first_readers(graph)
 
 
 def _cache_plans(graph: Graph) -> dict[str, CachePlan]:

@@ -21,6 +21,9 @@ FAULT_SLOT = 0
 RUNTIME_SLOT = 1
 """The slot with the address of the shared runtime's table of functions."""
 
+KINDS_SLOT = "kinds"
+"""The slot, by name, with the address of the table that says how the array objects of a call lie."""
+
 
 class FrameLayout:
     """Named int64 slots of a frame: the one argument block that kernels read addresses, strides and sizes

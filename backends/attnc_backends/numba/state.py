@@ -35,6 +35,8 @@ class NumbaState:
         self._busy = threading.Lock()
         self.lanes: dict[Key, Lane] = {}
         """What quick steps need, by how their arguments lie."""
+        self.lane: Lane | None = None
+        """That of the last quick step."""
         self.large = False
         """Whether steps have come to need more scratch than is kept for quick ones."""
         self.arena = first_arena(frames, entry, dims)
@@ -118,6 +120,7 @@ class NumbaState:
         self._copy_rows(larger)
         self.arena = larger
         self.lanes.clear()
+        self.lane = None
 
     def _copy_rows(self, target: Arena) -> None:
         """Everything this state holds, into an arena with room for it."""
