@@ -39,6 +39,8 @@ from attnc_backends.numba.runtime.vector_lanes import (
     vec_select,
     vec_sum,
     vec_top,
+    vec_zip_even,
+    vec_zip_odd,
 )
 
 
@@ -58,6 +60,8 @@ def elementwise(x, y, z, out, like):
     vec_store(out + 9 * size, vec_fill(2.5, like))
     vec_store(out + 10 * size, vec_load_first(x, vec_lanes(like) - 1, like))
     vec_store(out + 11 * size, vec_pair_sums(a, b))
+    vec_store(out + 12 * size, vec_zip_even(a, b))
+    vec_store(out + 13 * size, vec_zip_odd(a, b))
 
 
 @njit(error_model="numpy")
@@ -117,12 +121,13 @@ def test_lanes_compute_as_elements(run, dtype, lanes):
         # One element further than aligned: no address is a multiple of the vector's size.
         room = draw.integers(-3, 4, (3, lanes + 1)).astype(dtype)
         x, y, z = room[:, 1:]
-        out = np.zeros((12, lanes), dtype)
+        out = np.zeros((14, lanes), dtype)
         answers = run(lanes, *(a.ctypes.data for a in (x, y, z)), out.ctypes.data)
         both = np.concatenate([x, y])
         first = np.where(np.arange(lanes) < lanes - 1, x, 0)
+        zips = [np.stack([x[n::2], y[n::2]], -1).ravel() for n in (0, 1)]
         expected = [x + y, x - y, x * y, x * y + z, x * y + z, np.minimum(x, y), np.maximum(x, y), np.abs(x),
-                    np.where(x < y, y, z), np.full(lanes, 2.5), first, both[::2] + both[1::2]]  # fmt: skip
+                    np.where(x < y, y, z), np.full(lanes, 2.5), first, both[::2] + both[1::2], *zips]  # fmt: skip
         np.testing.assert_array_equal(out, np.array(expected, dtype))
         bits = 1 << np.arange(lanes)
         assert answers == (

@@ -3,10 +3,11 @@
 Of the header: how many keys there are, how many there is room for, whether means are kept; where groups and
 next-links lie, and how large a group is. While keys come in order (hull_order): in which order, the last
 position before the line at their end, the group of those inside that line (-1: none); the side to which every
-turn so far was strict, as a double, 1 for left, -1 for right, 0 where there is no such side; and the interior
-position at which the last answer stood, or next to which it did. While they do not: whether the two newest
-keys are equal, or the newest became no vertex, and then for each kind of next-link the group that took in
-the newest (-1: none); and in HULL_NEAR the vertex, in its leaf, that was the last answer.
+turn so far was strict, as a double, 1 for left, -1 for right, 0 where there is no such side or fewer than
+four keys (where there is one, nobody keeps the position before the line: it is the last but one); and the
+interior position at which the last answer stood, or next to which it did. While they do not: whether
+the two newest keys are equal, or the newest became no vertex, and then for each kind of next-link the group
+that took in the newest (-1: none); and in HULL_NEAR the vertex, in its leaf, that was the last answer.
 """
 
 # What every append and query reads comes first, in two cache lines.

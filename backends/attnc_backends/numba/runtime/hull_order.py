@@ -72,6 +72,16 @@ def _hull_keeps(h: int, half: int) -> bool:
 
 
 @njit(nogil=True, error_model="numpy")
+def _hull_strict(h: int) -> int:
+    """The last position before the line at the end: where every turn was strict, the last but one, and
+    nothing is noted.
+    """
+    if load_f64(h + HULL_TURN) != 0.0:
+        return load_i64(h + HULL_COUNT) - 2
+    return load_i64(h + HULL_ORDER_STRICT)
+
+
+@njit(nogil=True, error_model="numpy")
 def hull_append_ordered(h: int, keys: int, position: int, scratch: int) -> bool:
     """Append the newest key if the order holds; else change nothing. O(1), with means O(value width)."""
     out_of_line()
@@ -81,7 +91,7 @@ def hull_append_ordered(h: int, keys: int, position: int, scratch: int) -> bool:
         x = load_f64(here)
         if not x > load_f64(here - 16):
             return False
-        strict = load_i64(h + HULL_ORDER_STRICT)
+        strict = _hull_strict(h)
         run = load_i64(h + HULL_ORDER_RUN)
         bend = keys + 16 * strict
         turn = orient2(
@@ -112,9 +122,10 @@ def hull_append_ordered(h: int, keys: int, position: int, scratch: int) -> bool:
                 store_i64(h + HULL_ORDER, HULL_ORDER_TURNS + half)
             elif order != HULL_ORDER_TURNS + half:
                 return False
-            store_i64(h + HULL_ORDER_STRICT, position - 1)
+            strict = position - 1
             if (position & HULL_FAN_MASK) == 0 and _hull_keeps(h, half):
                 hull_run_open(h, half, keys, position)
+        store_i64(h + HULL_ORDER_STRICT, strict)
     elif position == 1:
         if not load_f64(here) > load_f64(here - 16):
             return False
@@ -124,7 +135,8 @@ def hull_append_ordered(h: int, keys: int, position: int, scratch: int) -> bool:
     store_i64(h + HULL_COUNT, position + 1)
     turn = 0.0
     order = load_i64(h + HULL_ORDER)
-    if order != HULL_ORDER_LINE and load_i64(h + HULL_ORDER_RUN) < 0:
+    # Answers beside the last one are looked for among four keys.
+    if position >= 3 and order != HULL_ORDER_LINE and load_i64(h + HULL_ORDER_RUN) < 0:
         turn = -1.0 if order == HULL_ORDER_TURNS + HULL_UPPER else 1.0
     store_f64(h + HULL_TURN, turn)
     return True
@@ -135,7 +147,7 @@ def hull_leave_order(h: int, keys: int) -> None:
     """Make an ordered structure with at least one key a general one. O(leaf)."""
     out_of_line()
     order = load_i64(h + HULL_ORDER)
-    strict = load_i64(h + HULL_ORDER_STRICT)
+    strict = _hull_strict(h)
     run = load_i64(h + HULL_ORDER_RUN)
     last = load_i64(h + HULL_COUNT) - 1
     x = load_f64(keys + 16 * last)

@@ -25,7 +25,25 @@ from attnc_backends.numba.runtime.hull_header import (
     HULL_UPPER,
 )
 from attnc_backends.numba.runtime.hull_repeat import hull_join, hull_repeat
-from attnc_backends.numba.runtime.memory import load_f64, load_i64, store_i64
+from attnc_backends.numba.runtime.memory import load_f64, load_i64, out_of_line, store_i64
+from attnc_backends.numba.runtime.vector import (
+    vec_abs,
+    vec_add,
+    vec_f64,
+    vec_fill,
+    vec_load,
+    vec_mul,
+    vec_muladd,
+    vec_sub,
+)
+from attnc_backends.numba.runtime.vector_lanes import (
+    vec_bits,
+    vec_lane,
+    vec_less,
+    vec_next,
+    vec_zip_even,
+    vec_zip_odd,
+)
 
 # Positions are below 2**31, so a longer way leads nowhere.
 _MONOTONE_FAR = 2.0**40
@@ -66,6 +84,25 @@ def _monotone_append_level(h: int, keys: int, position: int) -> bool:
     return True
 
 
+# The two filters below compare a sum p + r of products with its error without |p| + |r|. Where p and r
+# differ in sign, that is |p - r|. Where they do not, the sum has the sign of both, and needs no other
+# proof once it is clear of underflow.
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _monotone_turns(at: int, turn: float) -> bool:
+    """Whether filters can tell that the last three keys, the newest at `at`, turn to the side `turn`."""
+    like = vec_f64(2)
+    first = vec_load(at - 32, like)
+    along = vec_sub(vec_load(at - 16, like), first)
+    across = vec_sub(vec_load(at, like), first)
+    # orient2: x of one difference times y of the other, less the same the other way round.
+    products = vec_mul(along, vec_next(across, across))
+    p = vec_lane(products, 0)
+    r = vec_lane(products, 1)
+    return turn * (p - r) > abs(p + r) * FILTER_BOUND + FILTER_UNDERFLOW
+
+
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def monotone_append(h: int, keys: int) -> bool:
     """Append the newest key to the hull at `h`, or change nothing: then hull_append has to. O(1).
@@ -79,20 +116,29 @@ def monotone_append(h: int, keys: int) -> bool:
     if (position & HULL_FAN_MASK) == 0:
         return False
     at = keys + 16 * position
-    ax = load_f64(at - 32)
-    ay = load_f64(at - 24)
-    bx = load_f64(at - 16)
-    by = load_f64(at - 8)
     x = load_f64(at)
-    y = load_f64(at + 8)
-    # orient2 of the three last keys, to the side that the others turn to.
-    p = (bx - ax) * (y - ay)
-    r = (by - ay) * (x - ax)
-    if not (x > bx and turn * (p - r) > FILTER_BOUND * (abs(p) + abs(r)) + FILTER_UNDERFLOW):
+    if not (x > load_f64(at - 16) and _monotone_turns(at, turn)):
         return False
     store_i64(h + HULL_COUNT, position + 1)
-    store_i64(h + HULL_ORDER_STRICT, position - 1)
     return True
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _monotone_peaks(at: int, qx: float, qy: float) -> int:
+    """What filters can tell of the scores next to two keys, the one at `at` and the one after it. Bit 0 says
+    that the score rises to the first, bit 1 that it falls behind it; bits 2 and 3 say so of the second.
+
+    All four at once: a vector of differences to the keys before and after, x and y of each.
+    """
+    like = vec_f64(4)
+    here = vec_load(at, like)
+    rise = vec_sub(here, vec_load(at - 16, like))
+    fall = vec_sub(here, vec_load(at + 16, like))
+    p = vec_mul(vec_zip_even(rise, fall), vec_fill(qx, like))
+    r = vec_mul(vec_zip_odd(rise, fall), vec_fill(qy, like))
+    size = vec_abs(vec_sub(p, r))
+    error = vec_muladd(size, vec_fill(FILTER_BOUND, like), vec_fill(FILTER_UNDERFLOW, like))
+    return vec_bits(vec_less(error, vec_add(p, r)))
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -149,10 +195,10 @@ def _monotone_end(h: int, keys: int, last: int, qx: float, qy: float) -> int:
     return 0 if bend == 0 and -(p + r) > error else -1
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
-def _monotone_seek(h: int, keys: int, last: int, near: int, qx: float, qy: float) -> int:
-    """monotone_best where the last answer, `near`, does not win again."""
-    # From the newest keys, which are at hand: a processor can begin that before it knows the last answer.
+@njit(nogil=True, error_model="numpy")
+def _monotone_far(h: int, keys: int, last: int, near: int, qx: float, qy: float) -> int:
+    """monotone_best where neither what is near the last answer wins nor what the newest keys point to."""
+    out_of_line()
     guess = _monotone_guess(keys, last, last - 1, qx, qy)
     if guess < 0 or not _monotone_wins(keys, last, guess, qx, qy):
         # Other curves are like parabolas only nearby.
@@ -161,6 +207,30 @@ def _monotone_seek(h: int, keys: int, last: int, near: int, qx: float, qy: float
             return -1
     store_i64(h + HULL_NEAR, min(max(guess, 1), last - 1))
     return guess
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _monotone_seek(h: int, keys: int, last: int, near: int, qx: float, qy: float) -> int:
+    """monotone_best where what is near the last answer, `near`, does not win."""
+    # From the newest keys, which are at hand: a processor can begin that before it knows the last answer.
+    like = vec_f64(2)
+    at = keys + 16 * last
+    here = vec_load(at - 16, like)
+    before = vec_sub(here, vec_load(at - 32, like))
+    after = vec_sub(vec_load(at, like), here)
+    across = vec_mul(vec_zip_even(before, after), vec_fill(qx, like))
+    rises = vec_muladd(vec_zip_odd(before, after), vec_fill(qy, like), across)
+    way = vec_lane(rises, 1) / (vec_lane(rises, 0) - vec_lane(rises, 1))
+    if abs(way) < _MONOTONE_FAR:
+        guess = min(max(last - 1 + int(way), 1), last - 2)
+        bits = _monotone_peaks(keys + 16 * guess, qx, qy)
+        if (bits & 3) == 3:
+            store_i64(h + HULL_NEAR, guess)
+            return guess
+        if (bits & 12) == 12:
+            store_i64(h + HULL_NEAR, guess + 1)
+            return guess + 1
+    return _monotone_far(h, keys, last, near, qx, qy)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -173,10 +243,12 @@ def monotone_best(h: int, keys: int, qx: float, qy: float) -> int:
     last = load_i64(h + HULL_COUNT) - 1
     if not load_f64(h + HULL_TURN) * qy < 0.0:
         return _monotone_end(h, keys, last, qx, qy)
-    # It has a key on either side, as a strict turn takes three.
-    near = load_i64(h + HULL_NEAR)
-    before, before_error = _monotone_rise(keys + 16 * near, qx, qy)
-    after, after_error = _monotone_rise(keys + 16 * near + 16, qx, qy)
-    if (before > before_error) & (-after > after_error):
+    # Of the four keys or more, one lies before and two behind `near`.
+    near = min(load_i64(h + HULL_NEAR), last - 2)
+    bits = _monotone_peaks(keys + 16 * near, qx, qy)
+    if (bits & 3) == 3:
         return near
+    if (bits & 12) == 12:
+        store_i64(h + HULL_NEAR, near + 1)
+        return near + 1
     return _monotone_seek(h, keys, last, near, qx, qy)

@@ -303,6 +303,42 @@ def vec_next(x: object, y: object) -> object:
 
 
 @intrinsic
+def _vec_zip_even(typingctx: object, x: types.Type, y: types.Type) -> tuple[object, object] | None:
+    if not (is_floats(x, y) and x.lanes > 1):
+        return None
+
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        lanes = [n for lane in range(0, x.lanes, 2) for n in (lane, lane + x.lanes)]
+        return shuffle(builder, args[0], args[1], lanes)
+
+    return x(x, y), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def vec_zip_even(x: object, y: object) -> object:
+    """The even lanes of both in turn: `x0, y0, x2, y2, ...`."""
+    return _vec_zip_even(x, y)
+
+
+@intrinsic
+def _vec_zip_odd(typingctx: object, x: types.Type, y: types.Type) -> tuple[object, object] | None:
+    if not (is_floats(x, y) and x.lanes > 1):
+        return None
+
+    def codegen(context: object, builder: ir.IRBuilder, signature: object, args: list[ir.Value]) -> ir.Value:
+        lanes = [n for lane in range(1, x.lanes, 2) for n in (lane, lane + x.lanes)]
+        return shuffle(builder, args[0], args[1], lanes)
+
+    return x(x, y), codegen
+
+
+@njit(nogil=True, error_model="numpy")
+def vec_zip_odd(x: object, y: object) -> object:
+    """The odd lanes of both in turn: `x1, y1, x3, y3, ...`."""
+    return _vec_zip_odd(x, y)
+
+
+@intrinsic
 def _vec_mask(typingctx: object, bits: types.Type, like: types.Type) -> tuple[object, object] | None:
     if not is_floats(like):
         return None
