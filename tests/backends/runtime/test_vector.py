@@ -43,6 +43,9 @@ from attnc_backends.numba.runtime.vector_lanes import (
     vec_zip_odd,
 )
 
+RESULTS = 14
+"""Vectors that `elementwise` writes."""
+
 
 @njit(error_model="numpy")
 def elementwise(x, y, z, out, like):
@@ -121,7 +124,7 @@ def test_lanes_compute_as_elements(run, dtype, lanes):
         # One element further than aligned: no address is a multiple of the vector's size.
         room = draw.integers(-3, 4, (3, lanes + 1)).astype(dtype)
         x, y, z = room[:, 1:]
-        out = np.zeros((14, lanes), dtype)
+        out = np.zeros((RESULTS, lanes), dtype)
         answers = run(lanes, *(a.ctypes.data for a in (x, y, z)), out.ctypes.data)
         both = np.concatenate([x, y])
         first = np.where(np.arange(lanes) < lanes - 1, x, 0)
@@ -139,7 +142,7 @@ def test_lanes_compute_as_elements(run, dtype, lanes):
 def test_a_fused_product_is_rounded_once():
     x = np.full(8, 1 + 2.0**-30)
     z = np.full(8, -(1 + 2.0**-29))
-    out = np.zeros((12, 8))
+    out = np.zeros((RESULTS, 8))
     run_f64(8, x.ctypes.data, x.ctypes.data, z.ctypes.data, out.ctypes.data)
     assert (out[3] == 2.0**-60).all()
 
@@ -147,7 +150,7 @@ def test_a_fused_product_is_rounded_once():
 def test_minimum_and_maximum_take_the_second_operand_beside_nan():
     x = np.where(np.arange(8) % 2, np.nan, 1.0)
     y = np.full(8, 2.0)
-    out = np.zeros((12, 8))
+    out = np.zeros((RESULTS, 8))
     answers = run_f64(8, x.ctypes.data, y.ctypes.data, y.ctypes.data, out.ctypes.data)
     np.testing.assert_array_equal(out[5], np.where(np.isnan(x), 2.0, 1.0))
     np.testing.assert_array_equal(out[6], y)
