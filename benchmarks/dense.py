@@ -227,9 +227,14 @@ def line(case: Case, rounds: int) -> Speeds:
 
 
 def draw_plot(found: dict[Case, Speeds], path: Path) -> None:
-    """GFLOP/s against the number of positions: one thread, f32, full, by width."""
-    import matplotlib as mpl
-
+    """GFLOP/s against the number of positions: one thread, f32, full, by width; nothing where matplotlib is
+    missing.
+    """
+    try:
+        import matplotlib as mpl  # optional: pip install 'attnc[bench]'
+    except ImportError:
+        print("no plot: matplotlib is not installed")
+        return
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "attnc"
     from matplotlib import pyplot as plt

@@ -82,12 +82,34 @@ SECTIONS = (
     ),
     Section(
         "Dense softmax of whole sequences",
-        "GFLOP/s in f32 against a loop of nothing but multiply-adds, the simple tiles that dense was before, "
-        "NumPy, and PyTorch and ONNX Runtime where they are installed. Goals: 85% of the multiply-add peak "
-        "from 1024 positions; 2.3 times PyTorch and 1.15 times ONNX Runtime, causal 2.6 and 2.3.",
+        "GFLOP/s in f32 against a loop of nothing but multiply-adds, NumPy, and PyTorch and ONNX Runtime "
+        "where they are installed. Goals: 85% of the multiply-add peak from 1024 positions; 2.3 times "
+        "PyTorch and 1.15 times ONNX Runtime, causal 2.6 and 2.3.",
         "dense.py",
-        ("--counts", "512,1024,4096", "--rounds", "5"),
+        ("--counts", "512,1024,4096", "--rounds", "5", "--plot", str(DOCS / "images" / "dense.svg")),
         ("--counts", "512", "--widths", "64", "--rounds", "2"),
+    ),
+    Section(
+        "Dense softmax in f64 and with bf16 storage",
+        "Goals: 85% of the f64 peak from 1024 positions; bf16 at least 1.5 times our own f32.",
+        "dense.py",
+        ("--counts", "1024,4096", "--dtypes", "f64,bf16", "--threads", "1", "--rounds", "5"),
+        ("--counts", "512", "--dtypes", "f64,bf16", "--widths", "64", "--threads", "1", "--rounds", "2"),
+    ),
+    Section(
+        "Dense softmax with vectors of half the width",
+        "The code for processors with 8 lanes of f32, on this one. Goals: 1.2 times PyTorch, causal 1.35.",
+        "dense.py",
+        ("--counts", "1024,4096", "--vector-bytes", "32", "--threads", "1", "--rounds", "5"),
+        ("--counts", "512", "--vector-bytes", "32", "--widths", "64", "--threads", "1", "--rounds", "2"),
+    ),
+    Section(
+        "Masks and modifiers",
+        "GFLOP/s for each allowed pair, against the kernel without a mask and FlexAttention where PyTorch is "
+        "installed. Goals: 75% of the full kernel, 3 times FlexAttention.",
+        "masks.py",
+        ("--rounds", "3"),
+        ("--count", "1024", "--rounds", "2", "--no-flex"),
     ),
     Section(
         "Dense softmax of one query row",
@@ -95,6 +117,13 @@ SECTIONS = (
         "decode.py",
         (),
         ("--counts", "4096", "--widths", "64", "--rounds", "3"),
+    ),
+    Section(
+        "What surrounds the work",
+        "Short sequences, single calls, first calls in new processes, memory.",
+        "calls.py",
+        (),
+        ("--rounds", "3", "--skip-compile"),
     ),
 )
 
